@@ -1,0 +1,187 @@
+"""Settings: each environment variable, its default, its unit, what it turns on.
+
+A setting whose value cannot be read stops the start with a message that names it.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from aether.errors import NotConfiguredError
+from aether.vocabulary import SourceName
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (no port; brackets allowed) names this machine only."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name in LOOPBACK_NAMES or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _default_home() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/aether")
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "aether"
+
+
+class Settings(BaseModel):
+    """Every setting. The environment variable is the field's name in upper case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL with pgvector 0.8 or later. Absent: the embedded one."
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="The queue: redis://, rediss://, unix:// or amqp://. Absent: embedded."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless API_TOKEN.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    aether_home: Path = Field(
+        default_factory=_default_home,
+        description="Folder of the embedded services' data.",
+    )
+    api_token: SecretStr | None = Field(
+        None, description="Bearer token that every call but webhooks and /health must carry."
+    )
+    frontend_origins: tuple[str, ...] = Field(
+        (), description="Origins of browser front ends (CORS), comma-separated."
+    )
+    encryption_key: SecretStr | None = Field(
+        None,
+        description="At least 32 characters; encrypts stored credentials. A comma-separated list "
+        "rotates: the first encrypts, all decrypt.",
+    )
+    watchdog_enabled: bool = Field(False, description="Keep warnings and errors for /api/watchdog.")
+    tracker_updates_enabled: bool = Field(
+        True, description="false: nothing is written to a platform; recorded as not sent."
+    )
+    allow_unsigned: frozenset[str] = Field(
+        frozenset(),
+        description="Sources whose deliveries are let in unverified while no secret is set: "
+        "jira,plane or all.",
+    )
+    outbound_allow: tuple[str, ...] = Field(
+        (), description="Private hosts and networks that MCP servers and integrations may reach."
+    )
+
+    llm_base_url: str | None = Field(
+        None, description="An OpenAI-compatible server, such as a LiteLLM proxy."
+    )
+    llm_api_key: SecretStr | None = Field(None, description="Key for LLM_BASE_URL.")
+    llm_model: str | None = Field(
+        None,
+        description="With LLM_BASE_URL the name that server knows, else LiteLLM's name of a model.",
+    )
+    llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
+    embedding_model: str | None = Field(
+        None, description="LiteLLM's name of an embedding model. Absent: the embedded one."
+    )
+
+    github_token: SecretStr | None = Field(
+        None, description="GitHub token for reading and answers."
+    )
+    github_api_url: str = Field("https://api.github.com", description="GitHub's REST API.")
+    github_webhook_secret: SecretStr | None = Field(None, description="Secret of GitHub's webhook.")
+    github_app_id: str | None = Field(None, description="GitHub App id, with its private key.")
+    github_app_private_key: SecretStr | None = Field(None, description="The App's key, PEM.")
+    gitlab_url: str = Field("https://gitlab.com", description="GitLab's address.")
+    gitlab_token: SecretStr | None = Field(None, description="GitLab token.")
+    gitlab_webhook_secret: SecretStr | None = Field(None, description="X-Gitlab-Token to expect.")
+    gitlab_signing_token: SecretStr | None = Field(None, description="whsec_… signing token.")
+    jira_url: str | None = Field(None, description="Jira's address.")
+    jira_email: str | None = Field(None, description="Account; set: Basic, absent: Bearer.")
+    jira_api_token: SecretStr | None = Field(None, description="API token or password.")
+    jira_is_cloud: bool | None = Field(None, description="Absent: decided by JIRA_URL.")
+    jira_webhook_secret: SecretStr | None = Field(None, description="Secret of Jira's webhook.")
+    plane_url: str = Field("https://api.plane.so", description="Plane's API address.")
+    plane_workspace: str | None = Field(None, description="Plane's workspace slug.")
+    plane_api_key: SecretStr | None = Field(None, description="Plane API key.")
+    plane_webhook_secret: SecretStr | None = Field(None, description="Secret of Plane's webhook.")
+
+    worker_threads: int = Field(32, ge=1, le=512, description="Runs at once in one worker.")
+    lease_seconds: float = Field(60, gt=0, description="Lease of a run; renewed while it goes on.")
+    max_tries: int = Field(4, ge=1, le=100, description="Tries of an execution before it fails.")
+    run_timeout_seconds: float = Field(900, gt=0, description="Longest time of one run.")
+    llm_timeout_seconds: float = Field(300, gt=0, description="Longest wait for one model call.")
+    retention_days: int = Field(
+        0, ge=0, description="Deliveries and executions older than this are pruned; 0 keeps all."
+    )
+    postgres_bin: Path | None = Field(
+        None, description="Folder of PostgreSQL binaries to use instead of the wheel's."
+    )
+
+    @field_validator("frontend_origins", "outbound_allow", "allow_unsigned", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow_unsigned")
+    @classmethod
+    def _known_sources(cls, value: frozenset[str]) -> frozenset[str]:
+        unknown = value - {*SourceName, "all"}
+        if unknown:
+            raise ValueError(
+                f"unknown source {min(unknown)!r}; known: github, gitlab, jira, plane, all"
+            )
+        return value
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            keys = [key.strip() for key in value.get_secret_value().split(",")]
+            if any(len(key) < 32 for key in keys):
+                raise ValueError("each key needs at least 32 characters")
+        return value
+
+    @field_validator("llm_base_url", "github_api_url", "gitlab_url", "jira_url", "plane_url")
+    @classmethod
+    def _http_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings; an empty variable counts as absent.
+
+        Raises:
+            NotConfiguredError: a value cannot be read; the text names the variable.
+        """
+        told = os.environ if environment is None else environment
+        values = {name: told[name.upper()] for name in cls.model_fields if told.get(name.upper())}
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+            raise NotConfiguredError(
+                f"{name}: {first['msg'].removeprefix('Value error, ')}"
+            ) from None
+        return settings
+
+    def check_exposure(self) -> None:
+        """Refuse to listen beyond this machine without API_TOKEN.
+
+        Raises:
+            NotConfiguredError: HOST is not loopback and API_TOKEN is not set.
+        """
+        if self.api_token is None and not is_loopback(self.host):
+            raise NotConfiguredError(
+                f"HOST: {self.host} can be reached from outside; set API_TOKEN, "
+                "or listen on 127.0.0.1"
+            )

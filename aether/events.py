@@ -1,0 +1,96 @@
+"""What a source says and the engine hears: plain values, no I/O, the same for every platform."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from aether.vocabulary import SourceName
+
+ItemKind = Literal["issue", "pr", "deployment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One (event name, action) under which source event mappings may know the event."""
+
+    event_name: str
+    action: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who did it."""
+
+    login: str
+    is_bot: bool = False
+    id: str | None = None
+    association: str | None = None  # GitHub's author_association of the text at hand, if told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The item an event is about and an answer goes to.
+
+    ``project`` and ``key`` are the platform's: ``acme/api`` and ``7``. ``body`` is Markdown,
+    empty where the platform sends null. A deployment cannot be answered.
+    """
+
+    kind: ItemKind
+    project: str
+    key: str
+    title: str = ""
+    body: str = ""
+    url: str = ""
+    state: str | None = None
+    author: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceEvent:
+    """One delivery, read.
+
+    ``delivery_key`` stays the same over a delivery's retries; ``change_key`` names what
+    happened, so that several hooks, a replay under a fresh id and a poll agree on it.
+    ``candidates`` come sharpest first; with ``stops`` nothing else is asked after them, also
+    not a row whose action is null. ``text`` is what the actor wrote just now (the comment, the
+    review, else the item's body) as Markdown.
+    """
+
+    source: SourceName
+    delivery_key: str
+    change_key: str
+    event_name: str
+    action: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    stops: bool = False
+    is_ping: bool = False
+    project_names: tuple[str, ...] = ()  # every name a project row may know it by
+    subject: Subject | None = None
+    actor: Actor | None = None
+    text: str = ""
+    comment_id: str | None = None  # the platform's id of the comment this event created
+    change: str | None = None  # the value that changed: a label's name, an assignee's login
+    outcome: str | None = None  # how a deployment or a review ended: success, approved
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """All of it but the payload, as JSON: what the delivery row keeps, jq sees as ``$event``."""
+        told = asdict(self)
+        del told["payload"]
+        return told
+
+
+def event_from_summary(told: Mapping[str, Any], payload: Mapping[str, Any]) -> SourceEvent:
+    """The event that ``summary`` was made from."""
+    values = dict(told)
+    values["source"] = SourceName(values["source"])
+    values["candidates"] = tuple(Candidate(**one) for one in values["candidates"])
+    values["project_names"] = tuple(values["project_names"])
+    if values["subject"] is not None:
+        subject = dict(values["subject"])
+        subject["labels"] = tuple(subject["labels"])
+        values["subject"] = Subject(**subject)
+    if values["actor"] is not None:
+        values["actor"] = Actor(**values["actor"])
+    return SourceEvent(**values, payload=payload)

@@ -1,0 +1,129 @@
+"""What every platform offers the engine: the Source protocol and the values it speaks in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aether.events import SourceEvent, Subject
+from aether.vocabulary import SourceName
+
+Headers = Mapping[str, str]
+"""Names in lower case; values as received, decoded as latin-1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comment:
+    """One comment on an item. ``created_at`` is ISO 8601 as the platform gave it."""
+
+    id: str
+    body: str
+    author: str
+    url: str
+    created_at: str
+    is_bot: bool = False
+    association: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posted:
+    """What a platform made of a write: its id there and an address a person can open."""
+
+    id: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemChanges:
+    """What to change on an item; None leaves a thing as it is."""
+
+    title: str | None = None
+    body: str | None = None
+    state: str | None = None  # "open" or "closed"
+    state_reason: str | None = None
+    add_labels: Sequence[str] = ()
+    remove_labels: Sequence[str] = ()
+    add_assignees: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewItem:
+    """An issue to create."""
+
+    title: str
+    body: str = ""
+    labels: Sequence[str] = ()
+    assignees: Sequence[str] = ()
+
+
+class Outbound(Protocol):
+    """An authenticated connection to one platform, for one credential (aether.http gives it)."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        json: Any = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """The decoded JSON of the answer; raises UpstreamError, which says whether it may pass."""
+        ...
+
+    async def pages(self, path: str, query: Mapping[str, str], *, max_pages: int = 20) -> list[Any]:
+        """All items over the pages that ``Link: rel="next"`` names."""
+        ...
+
+
+class Source(Protocol):
+    """One platform: how its deliveries are verified and read, and how it is written to.
+
+    ``verify`` and ``extract`` do no I/O, so a recorded request tests them whole.
+    """
+
+    @property
+    def name(self) -> SourceName: ...
+
+    @property
+    def max_comment_characters(self) -> int:
+        """The longest comment the platform takes."""
+        ...
+
+    def verify(self, headers: Headers, body: bytes, secret: str) -> None:
+        """Return quietly, or raise SignatureError. ``secret`` may be a comma-separated list."""
+
+    def extract(self, headers: Headers, body: bytes) -> SourceEvent:
+        """Read one request, or raise InvalidInputError naming what is missing."""
+        ...
+
+    async def read_item(self, client: Outbound, subject: Subject) -> Mapping[str, Any]:
+        """The item as it is now: title, body, state, labels, assignees, author, url."""
+        ...
+
+    async def list_comments(
+        self, client: Outbound, subject: Subject, *, since: str | None = None
+    ) -> list[Comment]:
+        """Comments, oldest first; ``since`` is ISO 8601."""
+        ...
+
+    async def post_comment(
+        self, client: Outbound, subject: Subject, body: str, *, timeout: float
+    ) -> Posted: ...
+
+    async def edit_comment(
+        self, client: Outbound, subject: Subject, comment_id: str, body: str, *, timeout: float
+    ) -> Posted: ...
+
+    async def update_item(
+        self, client: Outbound, subject: Subject, changes: ItemChanges, *, timeout: float
+    ) -> Posted: ...
+
+    async def create_item(
+        self, client: Outbound, project: str, new: NewItem, *, timeout: float
+    ) -> Posted: ...
+
+    async def find_item(
+        self, client: Outbound, project: str, marker: str, *, since: str
+    ) -> Posted | None:
+        """The item created since ``since`` whose body holds ``marker``."""
+        ...

@@ -75,7 +75,7 @@ class SourceEvent:
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """All of it but the payload, as JSON: what the delivery row keeps, jq sees as ``$event``."""
+        """All but the payload, as JSON: what the delivery row keeps and jq sees as ``$event``."""
         told = asdict(self)
         del told["payload"]
         return told

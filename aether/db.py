@@ -1,0 +1,195 @@
+"""How the database is reached: the pool of a process, plain SQL, transactions, migrations."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+from pydantic import SecretStr
+from tortoise import Tortoise, connections
+from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError
+from tortoise.migrations.api import migrate as apply_migrations
+from tortoise.transactions import in_transaction
+
+from aether.errors import NotConfiguredError
+
+log = logging.getLogger(__name__)
+
+UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
+    DBConnectionError,
+    OperationalError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+    TimeoutError,
+)
+"""What "the database is out of reach" raises, whichever layer notices it."""
+
+MIGRATION_LOCK: Final = 0x4145_5448  # "AETH": two starting processes migrate one after the other
+SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+
+UniqueViolation = IntegrityError
+
+
+def credentials(url: SecretStr | str) -> dict[str, Any]:
+    """A connection URL as asyncpg's keywords.
+
+    Takes libpq's ``?sslmode=`` and ``?host=/socket/folder``; Tortoise's own parser takes neither.
+
+    Raises:
+        NotConfiguredError: it is no PostgreSQL address; names DATABASE_URL, shows no password.
+    """
+    text = url.get_secret_value() if isinstance(url, SecretStr) else url
+    parts = urlsplit(text)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise NotConfiguredError("DATABASE_URL: must start with postgresql://")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    try:
+        port = parts.port
+    except ValueError:
+        raise NotConfiguredError("DATABASE_URL: the port is not a number") from None
+    told: dict[str, Any] = {
+        "host": query.get("host") or unquote(parts.hostname or "localhost"),
+        "port": int(query.get("port") or port or 5432),
+        "user": unquote(parts.username or query.get("user") or "postgres"),
+        "password": unquote(parts.password) if parts.password else query.get("password"),
+        "database": unquote(parts.path.lstrip("/")) or "postgres",
+    }
+    mode = query.get("sslmode")
+    if mode is not None:
+        if mode not in SSL_MODES:
+            raise NotConfiguredError(f"DATABASE_URL: sslmode {mode!r} is not known")
+        told["ssl"] = mode
+    return told
+
+
+def tortoise_config(url: SecretStr | str, *, pool: int = 10) -> dict[str, Any]:
+    """Tortoise's configuration for one process; ``pool`` is the most connections it opens."""
+    keywords = credentials(url)
+    keywords |= {
+        "minsize": 1,
+        "maxsize": pool,
+        "command_timeout": 60,
+        "server_settings": {
+            "application_name": "aether",
+            "timezone": "UTC",
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.ef_search": "100",
+        },
+    }
+    return {
+        "connections": {
+            "default": {"engine": "tortoise.backends.asyncpg", "credentials": keywords}
+        },
+        "apps": {
+            "aether": {
+                "models": ["aether.models"],
+                "default_connection": "default",
+                "migrations": "aether.migrations",
+            }
+        },
+        "use_tz": True,
+        "timezone": "UTC",
+    }
+
+
+async def open_pool(url: SecretStr | str, *, pool: int = 10) -> None:
+    """Open this process's pool; it serves the running event loop until ``close_pool``."""
+    await Tortoise.init(config=tortoise_config(url, pool=pool), _enable_global_fallback=True)
+
+
+async def close_pool() -> None:
+    """Close every connection of this process."""
+    await Tortoise.close_connections()
+
+
+@asynccontextmanager
+async def pool(url: SecretStr | str, *, size: int = 10) -> AsyncIterator[None]:
+    """``open_pool`` … ``close_pool`` around a block."""
+    await open_pool(url, pool=size)
+    try:
+        yield
+    finally:
+        await close_pool()
+
+
+def transaction() -> AbstractAsyncContextManager[Any]:
+    """One transaction; everything inside the block, ORM or SQL, takes part.
+
+    Never start a task inside it: the task would write in the same transaction.
+    """
+    return in_transaction("default")
+
+
+async def rows(sql: str, *parameters: Any) -> list[dict[str, Any]]:
+    """Run one statement and give its rows; JSON columns come as text. Joins an open transaction.
+
+    Works for ``INSERT/UPDATE … RETURNING`` as well, which Tortoise's execute_query loses.
+    """
+    found = await connections.get("default").execute_query_dict(sql, list(parameters))
+    return [dict(row) for row in found]
+
+
+async def row(sql: str, *parameters: Any) -> dict[str, Any] | None:
+    """The first row, or None."""
+    found = await rows(sql, *parameters)
+    return found[0] if found else None
+
+
+async def connect(url: SecretStr | str) -> asyncpg.Connection:
+    """A connection outside the pool, for locks and LISTEN; the caller closes it."""
+    return await asyncpg.connect(**credentials(url), timeout=10)
+
+
+async def migrate(url: SecretStr | str) -> None:
+    """Bring the database to the newest migration; safe when several processes start at once.
+
+    Raises:
+        NotConfiguredError: pgvector is missing or older than 0.8.
+    """
+    lock = await connect(url)
+    try:
+        await lock.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        await _require_pgvector(lock)
+        config = tortoise_config(url, pool=2)
+        try:
+            await apply_migrations(config=config)
+        finally:
+            await Tortoise.close_connections()
+    finally:
+        await lock.close()
+
+
+async def _require_pgvector(connection: asyncpg.Connection) -> None:
+    version = await connection.fetchval(
+        "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+    )
+    if version is None:
+        raise NotConfiguredError("DATABASE_URL: the server lacks the extension pgvector")
+    if tuple(int(part) for part in version.split(".")[:2]) < (0, 8):
+        raise NotConfiguredError(f"DATABASE_URL: pgvector {version} is too old; 0.8 is needed")
+    await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+
+
+async def wait_until_ready(url: SecretStr | str, *, seconds: float = 30) -> None:
+    """Wait for the server to take connections, for ``seconds`` at most.
+
+    Raises:
+        OSError, asyncpg.PostgresError: what the last try met.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            connection = await connect(url)
+        except (OSError, asyncpg.PostgresError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            await connection.close()
+            return

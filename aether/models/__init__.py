@@ -1,0 +1,44 @@
+"""Tables: columns, relations, constraints; no rule. Names every model once."""
+
+from aether.models.agents import Agent, AgentCapability
+from aether.models.audit import AuditEntry
+from aether.models.deliveries import Delivery
+from aether.models.integrations import Integration
+from aether.models.mappings import (
+    ConfigurationVersion,
+    SourceEventMapping,
+    TriggerTaskMapping,
+    WebhookMapping,
+)
+from aether.models.mcp import McpServer
+from aether.models.memory import Memory, MemoryChunk
+from aether.models.polling import PollSource, ScheduleTick
+from aether.models.projects import Project
+from aether.models.tasks import ExecutionMessage, TaskDefinition, TaskExecution
+from aether.models.tools import Effect, ToolDefinition, ToolExecution
+from aether.models.watchdog import WatchdogEntry
+
+__all__ = [
+    "Agent",
+    "AgentCapability",
+    "AuditEntry",
+    "ConfigurationVersion",
+    "Delivery",
+    "Effect",
+    "ExecutionMessage",
+    "Integration",
+    "McpServer",
+    "Memory",
+    "MemoryChunk",
+    "PollSource",
+    "Project",
+    "ScheduleTick",
+    "SourceEventMapping",
+    "TaskDefinition",
+    "TaskExecution",
+    "ToolDefinition",
+    "ToolExecution",
+    "TriggerTaskMapping",
+    "WatchdogEntry",
+    "WebhookMapping",
+]

@@ -1,0 +1,44 @@
+"""Poll sources: source projects that are asked on a schedule."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from aether.vocabulary import SourceName
+
+
+class PollSource(Model):
+    """One source project to poll, its cursor and its lease."""
+
+    id = fields.IntField(primary_key=True)
+    source = fields.CharEnumField(SourceName, max_length=16)
+    source_project_id = fields.CharField(400)
+    interval_minutes = fields.IntField(default=5)
+    enabled = fields.BooleanField(default=True)
+    integration_id = fields.IntField(null=True)
+    cursor = fields.JSONField[dict[str, object]](default=dict)  # kept over edits
+    last_polled_at = fields.DatetimeField(null=True)
+    next_poll_at = fields.DatetimeField(auto_now_add=True)
+    lease_token = fields.BigIntField(default=0)
+    lease_until = fields.DatetimeField(null=True)
+    failures = fields.IntField(default=0)
+    error = fields.TextField(null=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "poll_source"
+        unique_together = [("source", "source_project_id")]
+        indexes = [("enabled", "next_poll_at")]
+        ordering = ["id"]
+
+
+class ScheduleTick(Model):
+    """A schedule's due moment that some process has taken: the unique pair decides which."""
+
+    id = fields.BigIntField(primary_key=True)
+    schedule = fields.CharField(100)
+    due_at = fields.DatetimeField()
+
+    class Meta:
+        table = "schedule_tick"
+        unique_together = [("schedule", "due_at")]

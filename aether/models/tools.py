@@ -1,0 +1,84 @@
+"""What a model may call (tool definitions), each call (tool executions), each write (effects)."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from aether.vocabulary import EffectStatus, SourceName, ToolEffect, ToolExecutionStatus
+
+
+class ToolDefinition(Model):
+    """A tool as the model sees it; a row that names no code of ours or MCP tool is inert."""
+
+    id = fields.IntField(primary_key=True)
+    name = fields.CharField(64, unique=True)
+    description = fields.TextField(default="")
+    category = fields.CharField(64, null=True)
+    effect = fields.CharEnumField(ToolEffect, max_length=8, default=ToolEffect.READS)
+    parameters = fields.JSONField[dict[str, object]](default=dict)  # JSON Schema
+    mcp_server_id = fields.IntField(null=True)
+    mcp_tool_name = fields.TextField(null=True)  # the server's own word
+    fingerprint = fields.CharField(64, null=True)  # hash of what was confirmed
+    enabled = fields.BooleanField(default=True)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    updated_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "tool_definition"
+        ordering = ["id"]
+
+
+class ToolExecution(Model):
+    """Our running of one tool call."""
+
+    id = fields.BigIntField(primary_key=True)
+    execution_id = fields.BigIntField()
+    run = fields.IntField()
+    round = fields.IntField()  # which reply of the model asked for it, from 1
+    call_id = fields.CharField(200)
+    tool = fields.CharField(200)
+    agent_id = fields.CharField(64, null=True)
+    arguments = fields.JSONField[object](null=True)  # as read; a string where unreadable
+    result = fields.TextField(null=True)
+    status = fields.CharEnumField(ToolExecutionStatus, max_length=16)
+    error = fields.TextField(null=True)
+    duration_ms = fields.IntField(default=0)
+    prompt_tokens = fields.BigIntField(default=0)  # of the model's reply that asked for it
+    completion_tokens = fields.BigIntField(default=0)
+    created_at = fields.DatetimeField(auto_now_add=True)
+
+    class Meta:
+        table = "tool_execution"
+        unique_together = [("execution_id", "run", "round", "call_id")]
+        indexes = [("agent_id", "id"), ("tool", "id"), ("status", "id")]
+        ordering = ["-id"]
+
+
+class Effect(Model):
+    """One intended write to a platform: stored before the call, settled after it."""
+
+    id = fields.BigIntField(primary_key=True)
+    execution_id = fields.BigIntField()
+    key = fields.CharField(250)  # "answer", or run, round and call id of a tool call
+    kind = fields.CharField(32)  # comment, update, close, label, assign, create
+    source = fields.CharEnumField(SourceName, max_length=16)
+    project_key = fields.CharField(400)
+    item_kind = fields.CharField(16)
+    item_key = fields.CharField(100)
+    content = fields.JSONField[dict[str, object]]()
+    content_hash = fields.CharField(64)  # of what is, or will be, at the platform
+    marker = fields.CharField(64, unique=True)  # unguessable; stands in what we create
+    status = fields.CharEnumField(EffectStatus, max_length=16, default=EffectStatus.INTENDED)
+    platform_id = fields.CharField(200, null=True)  # the comment's or item's id there
+    url = fields.TextField(null=True)
+    error = fields.TextField(null=True)
+    intended_at = fields.DatetimeField(auto_now_add=True)
+    touched_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "effect"
+        unique_together = [("execution_id", "key")]
+        indexes = [
+            ("source", "platform_id"),
+            ("source", "project_key", "item_key", "touched_at"),
+        ]
+        ordering = ["id"]

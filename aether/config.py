@@ -111,7 +111,7 @@ class Settings(BaseModel):
     plane_webhook_secret: SecretStr | None = Field(None, description="Secret of Plane's webhook.")
 
     worker_threads: int = Field(32, ge=1, le=512, description="Runs at once in one worker.")
-    lease_seconds: float = Field(60, gt=0, description="Lease of a run; renewed while it goes on.")
+    lease_seconds: float = Field(30, gt=0, description="Lease of a run; renewed while it goes on.")
     max_tries: int = Field(4, ge=1, le=100, description="Tries of an execution before it fails.")
     run_timeout_seconds: float = Field(900, gt=0, description="Longest time of one run.")
     llm_timeout_seconds: float = Field(300, gt=0, description="Longest wait for one model call.")

@@ -116,6 +116,7 @@ class Migration(migrations.Migration):
                 ('marker', fields.CharField(unique=True, max_length=64)),
                 ('status', fields.CharEnumField(default=EffectStatus.INTENDED, description='INTENDED: intended\nSENT: sent\nNOT_SENT: not_sent\nFAILED: failed', enum_type=EffectStatus, max_length=16)),
                 ('platform_id', fields.CharField(null=True, max_length=200)),
+                ('account', fields.CharField(null=True, max_length=200)),
                 ('url', fields.TextField(null=True, unique=False)),
                 ('error', fields.TextField(null=True, unique=False)),
                 ('intended_at', fields.DatetimeField(auto_now=False, auto_now_add=True)),

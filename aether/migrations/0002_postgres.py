@@ -37,6 +37,7 @@ WORK = [
     # how many runs bots caused on an item within the hour
     """CREATE INDEX task_execution_by_bot ON task_execution
        (source, project_key, item_key, created_at) WHERE by_bot""",
+    "CREATE INDEX effect_account ON effect (source, account) WHERE account IS NOT NULL",
     """CREATE INDEX task_execution_created ON task_execution (created_at)""",
     """CREATE INDEX tool_execution_created ON tool_execution (created_at)""",
     """CREATE INDEX execution_message_created ON execution_message (created_at)""",

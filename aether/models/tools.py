@@ -69,6 +69,7 @@ class Effect(Model):
     marker = fields.CharField(64, unique=True)  # unguessable; stands in what we create
     status = fields.CharEnumField(EffectStatus, max_length=16, default=EffectStatus.INTENDED)
     platform_id = fields.CharField(200, null=True)  # the comment's or item's id there
+    account = fields.CharField(200, null=True)  # the bot account that the platform says wrote it
     url = fields.TextField(null=True)
     error = fields.TextField(null=True)
     intended_at = fields.DatetimeField(auto_now_add=True)

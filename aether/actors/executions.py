@@ -1,0 +1,37 @@
+"""The actor that works on task executions, and the tasks it has under way in this process."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import dramatiq
+
+from aether.engine.execute import execute
+from aether.engine.runtime import runtime
+from aether.queue import Job
+
+UNDER_WAY: Final[set[asyncio.Task[Any]]] = set()
+"""Runs of this process; a worker that is asked to stop cancels them, and they give back."""
+
+
+async def run_task_execution(execution_id: int) -> None:
+    """Work on one task execution to its end.
+
+    The queue may deliver a message twice, or for a row that is done: the claim inside finds
+    nothing then. The row decides about retries, so a message is never tried again by the queue.
+    """
+    task = asyncio.current_task()
+    if task is not None:
+        UNDER_WAY.add(task)
+        task.add_done_callback(UNDER_WAY.discard)
+    await execute(runtime(), execution_id)
+
+
+ACTORS: Final[dict[Job, Callable[[int], Any]]] = {Job.RUN_TASK_EXECUTION: run_task_execution}
+"""Every job has one actor; a test walks it."""
+
+
+def declare(broker: dramatiq.Broker) -> None:
+    """Declare every actor on ``broker``, each on the queue of its own name."""
+    for job, call in ACTORS.items():
+        dramatiq.actor(call, broker=broker, actor_name=job.value, queue_name=job.value)

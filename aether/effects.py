@@ -1,0 +1,353 @@
+"""The only way to write to a platform, for answers and tools alike.
+
+The switch, the intent row, the credentials, the call, the record, the audit. On any attempt
+that is not surely the first, the marker is looked for before anything is posted, so that a
+crash between the call and its record repeats nothing.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from aether import audit, clock
+from aether.checkpoints import reached
+from aether.config import Settings
+from aether.credentials import Credentials
+from aether.db import row, rows, transaction
+from aether.errors import AetherError, NotConfiguredError, UpstreamError
+from aether.events import Subject
+from aether.leases import Lease, fence
+from aether.rendering import render
+from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
+from aether.vocabulary import EffectStatus
+
+log = logging.getLogger(__name__)
+
+ANSWER: Final = "answer"  # the key of an execution's one comment
+LOOK_BACK: Final = timedelta(minutes=10)  # clocks differ; before the intent
+GONE: Final = frozenset({404, 410})
+
+_MARKER: Final = re.compile(r"<!-- aether:([A-Za-z0-9_-]{32,64}) -->")
+
+
+def marker_comment(marker: str) -> str:
+    """How a marker stands in a text that we post: invisible to a reader."""
+    return f"<!-- aether:{marker} -->"
+
+
+def markers_in(text: str) -> list[str]:
+    """The markers in a text, but not those in lines that quote another one."""
+    unquoted = (line for line in text.splitlines() if not line.lstrip().startswith(">"))
+    return [found for line in unquoted for found in _MARKER.findall(line)]
+
+
+def call_timeout(settings: Settings) -> float:
+    """Seconds that one call to a platform may take; below the lease, so none outlives it."""
+    return min(20.0, settings.lease_seconds / 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a write; ``status`` is sent or not_sent."""
+
+    status: EffectStatus
+    id: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Intent:
+    """An effect's row as this attempt found or made it."""
+
+    id: int
+    marker: str
+    is_first: bool  # made just now: nothing can have been sent before
+    status: EffectStatus
+    content: Mapping[str, Any]
+    content_hash: str
+    platform_id: str | None
+    url: str | None
+    since: str  # from when on the platform may hold it, ISO 8601
+
+
+class Effects:
+    """What one run writes; it belongs to the lease and dies with it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        source: Source,
+        subject: Subject,
+        lease: Lease,
+        *,
+        agent_id: str | None,
+        project_id: int | None,
+    ) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._source = source
+        self._subject = subject
+        self._lease = lease
+        self._agent_id = agent_id
+        self._project_id = project_id
+
+    async def outbound(self) -> Outbound:
+        """A connection for reading, with this run's credentials."""
+        return await self._credentials.outbound(
+            self._source.name,
+            agent_id=self._agent_id,
+            project_id=self._project_id,
+            project_key=self._subject.project,
+        )
+
+    async def has_spoken(self) -> bool:
+        """Whether ``add_comment`` has given this run's answer already."""
+        found = await row(
+            "SELECT content FROM effect WHERE execution_id = $1 AND key = $2",
+            self._lease.execution_id, ANSWER,
+        )  # fmt: skip
+        content = json.loads(found["content"]) if found else {}
+        return content.get("run") == self._lease.run and any(
+            part["key"] != ANSWER for part in content["parts"]
+        )
+
+    async def say(self, part_key: str, text: str, *, on: Subject | None = None) -> Outcome:
+        """Put ``text`` into the execution's one comment on its item, or ``on`` another one.
+
+        The first part of a run posts the comment, or edits the comment of the run before; each
+        further part of the same run is added to it. The same part again changes nothing.
+
+        Raises:
+            UpstreamError, NotConfiguredError: the platform or the credentials failed.
+            LeaseLostError: the run is not ours any more; nothing was written.
+        """
+        subject = on or self._subject
+        async with transaction():
+            await fence(self._lease)
+            intent = await self._intend_comment(subject, part_key, text)
+        body = self._body(intent)
+        if not self._settings.tracker_updates_enabled:
+            return await self._not_sent(intent, "comment.not_sent")
+        digest = _digest({"body": body})
+        if intent.status is EffectStatus.SENT and intent.content_hash == digest:
+            return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
+        reached("comment intended")
+        try:
+            posted, action = await self._place_comment(subject, intent, body)
+        except AetherError as error:
+            await self._failed(intent, error)
+            raise
+        reached("comment posted")
+        return await self._sent(intent, posted, digest, action, {"characters": len(body)})
+
+    async def change(
+        self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
+    ) -> Outcome:
+        """Change an item; safe to repeat, since a platform's item takes the same change twice."""
+
+        async def call(client: Outbound, _intent: _Intent) -> Posted:
+            return await self._source.update_item(
+                client, subject, changes, timeout=call_timeout(self._settings)
+            )
+
+        return await self._perform(key, kind, subject, content, call)
+
+    async def create(self, key: str, new: NewItem) -> Outcome:
+        """Create an item in the subject's project; one that may exist is looked for by its marker.
+
+        Raises:
+            UpstreamError: the platform failed; ``may_have_happened`` where it is not known.
+        """
+
+        async def call(client: Outbound, intent: _Intent) -> Posted:
+            project = self._subject.project
+            if not intent.is_first:
+                found = await self._source.find_item(
+                    client, project, marker_comment(intent.marker), since=intent.since
+                )
+                if found is not None:
+                    return found
+            body = render(
+                new.body,
+                marker=marker_comment(intent.marker),
+                limit=self._source.max_comment_characters,
+            )
+            marked = NewItem(title=new.title, body=body, labels=new.labels, assignees=new.assignees)
+            await fence(self._lease)
+            return await self._source.create_item(
+                client, project, marked, timeout=call_timeout(self._settings)
+            )
+
+        content = {"title": new.title, "body": new.body, "labels": list(new.labels)}
+        return await self._perform(key, "create", self._subject, content, call)
+
+    async def _perform(
+        self, key: str, kind: str, subject: Subject, content: dict[str, Any], call: Any
+    ) -> Outcome:
+        async with transaction():
+            await fence(self._lease)
+            intent = await self._intend(key, kind, subject, content)
+        if not self._settings.tracker_updates_enabled:
+            return await self._not_sent(intent, f"{kind}.not_sent")
+        if intent.status is EffectStatus.SENT:
+            return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
+        try:
+            client = await self.outbound()
+            await fence(self._lease)
+            posted = await call(client, intent)
+        except AetherError as error:
+            await self._failed(intent, error)
+            raise
+        return await self._sent(intent, posted, intent.content_hash, f"item.{kind}", content)
+
+    async def _place_comment(
+        self, subject: Subject, intent: _Intent, body: str
+    ) -> tuple[Posted, str]:
+        """Edit the comment where there is one, else post it; gives what to call it in the audit."""
+        client = await self.outbound()
+        limit = call_timeout(self._settings)
+        existing = intent.platform_id
+        if existing is None and not intent.is_first:
+            found = await self._find_comment(client, subject, intent)
+            if found is not None and found.body == body:
+                return Posted(id=found.id, url=found.url), "comment.found"
+            existing = found.id if found else None
+        await fence(self._lease)
+        if existing is not None:
+            try:
+                edited = await self._source.edit_comment(
+                    client, subject, existing, body, timeout=limit
+                )
+            except UpstreamError as error:
+                if error.status not in GONE:
+                    raise
+                log.info("comment %s is gone; posting a new one", existing)
+                await fence(self._lease)
+            else:
+                return edited, "comment.edited"
+        posted = await self._source.post_comment(client, subject, body, timeout=limit)
+        return posted, "comment.posted"
+
+    async def _find_comment(
+        self, client: Outbound, subject: Subject, intent: _Intent
+    ) -> Comment | None:
+        wanted = marker_comment(intent.marker)
+        comments = await self._source.list_comments(client, subject, since=intent.since)
+        return next((one for one in comments if wanted in one.body), None)
+
+    def _body(self, intent: _Intent) -> str:
+        parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
+        return render(
+            "\n\n".join(str(part["text"]) for part in parts),
+            marker=marker_comment(intent.marker),
+            limit=self._source.max_comment_characters,
+        )
+
+    async def _intend_comment(self, subject: Subject, part_key: str, text: str) -> _Intent:
+        part = {"key": part_key, "text": text}
+        key = ANSWER if subject.key == self._subject.key else f"comment:{subject.key}"
+        intent = await self._intend(
+            key, "comment", subject, {"run": self._lease.run, "parts": [part]}
+        )
+        content = dict(intent.content)
+        if content["run"] != self._lease.run:
+            content = {"run": self._lease.run, "parts": [part]}
+        elif any(one["key"] == part_key for one in content["parts"]):
+            return intent
+        else:
+            content["parts"] = [*content["parts"], part]
+        await rows(
+            "UPDATE effect SET content = $2, touched_at = now() WHERE id = $1",
+            intent.id, json.dumps(content),
+        )  # fmt: skip
+        return _Intent(**{**vars(intent), "content": content})
+
+    async def _intend(
+        self, key: str, kind: str, subject: Subject, content: Mapping[str, Any]
+    ) -> _Intent:
+        """The effect's row, made now or found; the unique (execution, key) decides."""
+        made = await row(
+            """INSERT INTO effect (execution_id, key, kind, source, project_key, item_kind,
+                 item_key, content, content_hash, marker)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+               ON CONFLICT (execution_id, key) DO NOTHING RETURNING *""",
+            self._lease.execution_id, key, kind, self._source.name, subject.project, subject.kind,
+            subject.key, json.dumps(content), _digest(content), secrets.token_urlsafe(24),
+        )  # fmt: skip
+        found = made or await row(
+            "SELECT * FROM effect WHERE execution_id = $1 AND key = $2",
+            self._lease.execution_id, key,
+        )  # fmt: skip
+        if found is None:
+            raise RuntimeError("an effect's row vanished")
+        return _Intent(
+            id=int(found["id"]),
+            marker=found["marker"],
+            is_first=made is not None,
+            status=EffectStatus(found["status"]),
+            content=json.loads(found["content"]),
+            content_hash=found["content_hash"],
+            platform_id=found["platform_id"],
+            url=found["url"],
+            since=clock.to_wire(found["intended_at"] - LOOK_BACK),
+        )
+
+    async def _sent(
+        self, intent: _Intent, posted: Posted, digest: str, action: str, detail: dict[str, Any]
+    ) -> Outcome:
+        async with transaction():
+            await fence(self._lease)
+            await rows(
+                """UPDATE effect SET status = $2, platform_id = $3, url = $4, content_hash = $5,
+                     account = coalesce($6, account), error = NULL, touched_at = now()
+                   WHERE id = $1""",
+                intent.id, EffectStatus.SENT, posted.id, posted.url, digest, posted.bot_account,
+            )  # fmt: skip
+            await self._audit(action, {**detail, "url": posted.url, "id": posted.id})
+        return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
+
+    async def _not_sent(self, intent: _Intent, action: str) -> Outcome:
+        async with transaction():
+            await fence(self._lease)
+            await rows(
+                "UPDATE effect SET status = $2 WHERE id = $1", intent.id, EffectStatus.NOT_SENT
+            )
+            await self._audit(action, {"reason": "TRACKER_UPDATES_ENABLED is false"})
+        return Outcome(status=EffectStatus.NOT_SENT)
+
+    async def _failed(self, intent: _Intent, error: AetherError) -> None:
+        """Record a refusal that will not pass; one that may leaves the intent as it is."""
+        permanent = isinstance(error, (UpstreamError, NotConfiguredError)) and not error.retryable
+        if not permanent or (isinstance(error, UpstreamError) and error.may_have_happened):
+            return
+        async with transaction():
+            await fence(self._lease)
+            await rows(
+                """UPDATE effect SET status = CASE WHEN platform_id IS NULL THEN $2 ELSE status END,
+                     error = $3 WHERE id = $1""",
+                intent.id, EffectStatus.FAILED, str(error),
+            )  # fmt: skip
+
+    async def _audit(self, action: str, detail: Mapping[str, Any]) -> None:
+        await audit.record(
+            action,
+            agent_id=self._agent_id,
+            execution_id=self._lease.execution_id,
+            detail={
+                "source": self._source.name,
+                "project": self._subject.project,
+                "item": self._subject.key,
+                **detail,
+            },
+        )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""Stage 3: which agent works on an execution, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aether.db import rows
+from aether.errors import NotConfiguredError
+from aether.models import Agent, AgentCapability, TaskDefinition
+from aether.vocabulary import ExecutionStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """The agent, or None where the task's fallback prompt speaks; and the reason in words."""
+
+    agent: Agent | None
+    reason: str
+
+
+async def assign(task: TaskDefinition) -> Assignment:
+    """The task's actor, else whoever has most of its required capabilities, else the fallback.
+
+    Raises:
+        NotConfiguredError: there is neither an agent nor a fallback prompt.
+    """
+    actor = await Agent.get_or_none(id=task.actor_id)
+    usable = actor if actor is not None and actor.enabled else None
+    needed = frozenset(task.required_capabilities)
+    if not needed:
+        if usable is not None:
+            return Assignment(agent=usable, reason=f"{usable.id} is the task's actor")
+        return _fallback(task, actor)
+    owned = await _capabilities_of_enabled(needed)
+    if usable is not None and needed <= owned.get(usable.id, frozenset()):
+        reason = f"{usable.id} is the task's actor and has {', '.join(sorted(needed))}"
+        return Assignment(agent=usable, reason=reason)
+    best = await _most_capable(owned, actor)
+    if best is not None:
+        has = ", ".join(sorted(owned[best.id]))
+        return Assignment(
+            agent=best,
+            reason=f"{best.id} has {len(owned[best.id])} of {len(needed)} required: {has}",
+        )
+    if usable is not None:
+        missing = ", ".join(sorted(needed))
+        return Assignment(
+            agent=usable, reason=f"{usable.id} is the task's actor; nobody has {missing}"
+        )
+    return _fallback(task, actor)
+
+
+def _fallback(task: TaskDefinition, actor: Agent | None) -> Assignment:
+    why = "is disabled" if actor is not None else "does not exist"
+    if task.fallback_prompt:
+        return Assignment(agent=None, reason=f"{task.actor_id} {why}: the fallback prompt speaks")
+    raise NotConfiguredError(
+        f"actor_id: agent {task.actor_id!r} of task {task.id!r} {why}, "
+        "and the task has no actor_fallback"
+    )
+
+
+async def _capabilities_of_enabled(needed: frozenset[str]) -> dict[str, frozenset[str]]:
+    """The needed capabilities that each enabled agent has, for those that have any."""
+    found: dict[str, set[str]] = {}
+    links = AgentCapability.filter(capability__in=sorted(needed))
+    for agent_id, capability in await links.values_list("agent_id", "capability"):
+        found.setdefault(str(agent_id), set()).add(str(capability))
+    enabled = await Agent.filter(id__in=sorted(found), enabled=True).values_list("id", flat=True)
+    return {str(agent_id): frozenset(found[str(agent_id)]) for agent_id in enabled}
+
+
+async def _most_capable(owned: dict[str, frozenset[str]], actor: Agent | None) -> Agent | None:
+    """Most capabilities; ties by the actor's role, then by fewest running, then by id."""
+    if not owned:
+        return None
+    most = max(map(len, owned.values()))
+    tied = [agent_id for agent_id, has in owned.items() if len(has) == most]
+    candidates = await Agent.filter(id__in=tied)
+    running = await _running(tied)
+    role = actor.role if actor is not None else None
+    return min(candidates, key=lambda one: (one.role != role, running.get(one.id, 0), one.id))
+
+
+async def _running(agent_ids: Sequence[str]) -> dict[str, int]:
+    counted = await rows(
+        """SELECT agent_id, count(*) AS n FROM task_execution
+           WHERE agent_id = ANY($1::text[]) AND status = $2 GROUP BY agent_id""",
+        list(agent_ids), ExecutionStatus.RUNNING,
+    )  # fmt: skip
+    return {str(one["agent_id"]): int(one["n"]) for one in counted}

@@ -1,0 +1,118 @@
+"""The routing configuration as one value, reloaded when its version in the database moves."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aether.db import row, transaction
+from aether.events import SourceEvent
+from aether.models import (
+    Project,
+    SourceEventMapping,
+    TaskDefinition,
+    TriggerTaskMapping,
+    WebhookMapping,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A webhook mapping."""
+
+    id: int
+    jq_filter: str
+    canonical_trigger: str
+    extract: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A trigger-task mapping of a task that exists."""
+
+    task_id: str
+    enabled: bool
+    condition: str | None
+    min_association: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectRow:
+    """What routing needs of a project."""
+
+    id: int
+    enabled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Every mapping, task and project, as of one version."""
+
+    version: int = 0
+    source_mappings: Mapping[tuple[str, str, str | None], str] = field(default_factory=dict)
+    rules: Mapping[tuple[str, str], tuple[Rule, ...]] = field(default_factory=dict)
+    gates: Mapping[str, tuple[Gate, ...]] = field(default_factory=dict)
+    projects: Mapping[tuple[str, str], ProjectRow] = field(default_factory=dict)
+
+    def project_of(self, event: SourceEvent) -> ProjectRow | None:
+        """The project row that knows this event's project by any of its names."""
+        for name in event.project_names:
+            found = self.projects.get((event.source, name.casefold()))
+            if found is not None:
+                return found
+        return None
+
+
+async def load() -> Configuration:
+    """Read the configuration and its version in one transaction.
+
+    The version is read first: a change that commits meanwhile makes this value look old, never
+    an old value look new.
+    """
+    async with transaction():
+        version = await current_version()
+        rules: dict[tuple[str, str], list[Rule]] = defaultdict(list)
+        for mapping in await WebhookMapping.filter(enabled=True).order_by("id"):
+            rules[mapping.source, mapping.event_type].append(
+                Rule(
+                    id=mapping.id,
+                    jq_filter=mapping.jq_filter,
+                    canonical_trigger=mapping.canonical_trigger,
+                    extract=mapping.extract,
+                )
+            )
+        enabled = {
+            task_id: bool(on)
+            for task_id, on in await TaskDefinition.all().values_list("id", "enabled")
+        }
+        gates: dict[str, list[Gate]] = defaultdict(list)
+        for link in await TriggerTaskMapping.all().order_by("id"):
+            if link.task_id in enabled:
+                gates[link.canonical_trigger].append(
+                    Gate(
+                        task_id=link.task_id,
+                        enabled=enabled[link.task_id],
+                        condition=link.condition,
+                        min_association=link.min_association,
+                    )
+                )
+        return Configuration(
+            version=version,
+            source_mappings={
+                (one.source, one.event_name, one.action): one.canonical_trigger
+                for one in await SourceEventMapping.all()
+            },
+            rules={key: tuple(found) for key, found in rules.items()},
+            gates={key: tuple(found) for key, found in gates.items()},
+            projects={
+                (one.source, one.source_project_id.casefold()): ProjectRow(
+                    id=one.id, enabled=one.enabled
+                )
+                for one in await Project.all()
+            },
+        )
+
+
+async def current_version() -> int:
+    """The version that the database's triggers raise with every change."""
+    found = await row("SELECT version FROM configuration_version WHERE id = 1")
+    return int(found["version"]) if found else 0

@@ -1,0 +1,188 @@
+"""A run's conversation with the model, stored message by message before anything follows from it.
+
+So a crash resumes after the last stored message instead of paying and acting again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from aether.llm.chat import Reply, Usage
+
+from aether import audit
+from aether.db import rows, transaction
+from aether.leases import Lease, fence
+from aether.rendering import clean, is_blank
+from aether.vocabulary import ToolExecutionStatus
+
+Message = dict[str, Any]
+
+RAW: Final = "raw_arguments"
+"""Beside a stored reply: each call's arguments as the model wrote them, readable or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolOutcome:
+    """One tool call's end, as the model and the record hear it."""
+
+    call_id: str
+    tool: str
+    arguments: Any
+    status: ToolExecutionStatus
+    text: str
+    duration_ms: int
+    error: str | None = None
+
+
+@dataclass(kw_only=True)
+class Conversation:
+    """The messages of one run, in order, and what was spent on each reply."""
+
+    lease: Lease
+    agent_id: str | None
+    messages: list[Message] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        """How many replies have asked for tools."""
+        return sum(1 for one in self.messages if one.get("tool_calls"))
+
+    @property
+    def blanks(self) -> int:
+        """How many replies held neither text nor calls."""
+        return sum(1 for one in self.messages if _is_blank_reply(one))
+
+    def to_send(self) -> list[Message]:
+        """What the model is shown: providers refuse blank replies, so they are left out."""
+        return [
+            {name: value for name, value in one.items() if name != RAW}
+            for one in self.messages
+            if not _is_blank_reply(one)
+        ]
+
+    def open_calls(self) -> list[tuple[Mapping[str, Any], Any]]:
+        """The last reply's calls that have no result yet, in order, each with its raw arguments."""
+        for place in range(len(self.messages) - 1, -1, -1):
+            reply = self.messages[place]
+            if reply.get("tool_calls"):
+                done = {one.get("tool_call_id") for one in self.messages[place + 1 :]}
+                return [
+                    (call, reply[RAW].get(call["id"]))
+                    for call in reply["tool_calls"]
+                    if call["id"] not in done
+                ]
+        return []
+
+    def answer(self) -> str | None:
+        """The closing text, once the last message is a reply that asks for nothing."""
+        last = self.messages[-1] if self.messages else {}
+        if last.get("role") == "assistant" and not last.get("tool_calls"):
+            text = last.get("content")
+            return text if isinstance(text, str) and not is_blank(text) else None
+        return None
+
+    async def begin(self, opening: Sequence[Message]) -> None:
+        """Store the system prompt and the first user messages."""
+        async with transaction():
+            await fence(self.lease)
+            for message in opening:
+                await self._append(message, None)
+        self.messages.extend(opening)
+
+    async def add_user(self, message: Message) -> None:
+        """Store one more message of ours."""
+        await self.begin([message])
+
+    async def add_reply(self, reply: Reply) -> None:
+        """Store a reply and what it cost, in one transaction."""
+        message = dict(reply.message)
+        if reply.tool_calls:
+            message[RAW] = {
+                call.id: clean(call.arguments) if isinstance(call.arguments, str) else None
+                for call in reply.tool_calls
+            }
+        async with transaction():
+            await fence(self.lease)
+            await self._append(message, reply.usage)
+            await rows(
+                """UPDATE task_execution SET llm_calls = llm_calls + 1, model = $2,
+                     prompt_tokens = prompt_tokens + $3,
+                     completion_tokens = completion_tokens + $4, cost_usd = cost_usd + $5
+                   WHERE id = $1""",
+                self.lease.execution_id, reply.usage.model, reply.usage.prompt_tokens,
+                reply.usage.completion_tokens, reply.usage.cost_usd,
+            )  # fmt: skip
+        self.messages.append(message)
+
+    async def add_tool_outcome(self, outcome: ToolOutcome) -> None:
+        """Store a tool's result, its record and its audit entry, in one transaction."""
+        message = {"role": "tool", "tool_call_id": outcome.call_id, "content": outcome.text}
+        async with transaction():
+            await fence(self.lease)
+            await self._append(message, None)
+            await self._record(outcome)
+        self.messages.append(message)
+
+    async def _append(self, message: Message, usage: Usage | None) -> None:
+        await rows(
+            """INSERT INTO execution_message (execution_id, run, position, message, model,
+                 prompt_tokens, completion_tokens, cost_usd)
+               SELECT $1, $2, coalesce(max(position) + 1, 0), $3, $4, $5, $6, $7
+               FROM execution_message WHERE execution_id = $1 AND run = $2""",
+            self.lease.execution_id, self.lease.run, json.dumps(message),
+            usage.model if usage else None, usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0, usage.cost_usd if usage else Decimal(0),
+        )  # fmt: skip
+
+    async def _record(self, outcome: ToolOutcome) -> None:
+        lease = self.lease
+        recorded = await rows(
+            """INSERT INTO tool_execution (execution_id, run, round, call_id, tool, agent_id,
+                 arguments, result, status, error, duration_ms, prompt_tokens, completion_tokens)
+               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                 coalesce(asked.prompt_tokens, 0), coalesce(asked.completion_tokens, 0)
+               FROM (SELECT 1) one LEFT JOIN LATERAL (
+                 SELECT prompt_tokens, completion_tokens FROM execution_message
+                 WHERE execution_id = $1 AND run = $2 AND message ? 'tool_calls'
+                 ORDER BY position DESC LIMIT 1) asked ON true
+               RETURNING id""",
+            lease.execution_id, lease.run, self.rounds, outcome.call_id[:200], outcome.tool[:200],
+            self.agent_id, json.dumps(outcome.arguments), outcome.text, outcome.status,
+            outcome.error, outcome.duration_ms,
+        )  # fmt: skip
+        await rows(
+            "UPDATE task_execution SET tool_calls = tool_calls + 1 WHERE id = $1",
+            lease.execution_id,
+        )
+        refused = outcome.status is ToolExecutionStatus.REFUSED
+        await audit.record(
+            "tool.refused" if refused else "tool.called",
+            agent_id=self.agent_id,
+            execution_id=lease.execution_id,
+            detail={
+                "tool": outcome.tool,
+                "status": outcome.status,
+                "tool_execution_id": recorded[0]["id"],
+                **({"error": outcome.error} if outcome.error else {}),
+            },
+        )
+
+
+async def load(lease: Lease, agent_id: str | None) -> Conversation:
+    """What this run has stored so far; empty for a new one."""
+    stored = await rows(
+        """SELECT message FROM execution_message WHERE execution_id = $1 AND run = $2
+           ORDER BY position""",
+        lease.execution_id, lease.run,
+    )  # fmt: skip
+    messages = [json.loads(one["message"]) for one in stored]
+    return Conversation(lease=lease, agent_id=agent_id, messages=messages)
+
+
+def _is_blank_reply(message: Mapping[str, Any]) -> bool:
+    if message.get("role") != "assistant" or message.get("tool_calls"):
+        return False
+    text = message.get("content")
+    return not isinstance(text, str) or is_blank(text)

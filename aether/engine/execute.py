@@ -1,0 +1,335 @@
+"""Stage 4: one task execution, from the claim to its end.
+
+Claim, agent, prompt, the loop of model and tools, the one answer. Every step is stored before
+the next one, and every write is fenced by the lease, so that a crash anywhere resumes and a
+worker that lost its lease changes nothing.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aether.memory.search import Visibility, recall_for_run
+
+from aether import audit
+from aether.checkpoints import reached
+from aether.db import UNAVAILABLE, rows, transaction
+from aether.effects import ANSWER, Effects, call_timeout
+from aether.engine import conversation as conversations
+from aether.engine import settle
+from aether.engine.assign import Assignment, assign
+from aether.engine.conversation import Conversation
+from aether.engine.runtime import Runtime
+from aether.engine.tool_calls import Offer, offers, run_call
+from aether.errors import (
+    AetherError,
+    CancelledRunError,
+    LeaseLostError,
+    NotFoundError,
+    UpstreamError,
+)
+from aether.events import SourceEvent, event_from_summary
+from aether.leases import Lease, claim, fence, give_back
+from aether.llm import chat, prompts
+from aether.models import Delivery, TaskDefinition, TaskExecution
+from aether.sources import get as get_source
+from aether.sources.base import Source
+from aether.tools.base import ToolContext
+from aether.vocabulary import EffectStatus, MemoryScope
+
+log = logging.getLogger(__name__)
+
+MOST_BLANKS: Final = 2  # a blank answer is asked for once more, then the run fails
+RECALL_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything one attempt works with."""
+
+    runtime: Runtime
+    lease: Lease
+    execution: TaskExecution
+    task: TaskDefinition
+    delivery: Delivery
+    event: SourceEvent
+    source: Source
+    assignment: Assignment
+    effects: Effects | None
+
+    @property
+    def agent_id(self) -> str | None:
+        """The agent that speaks, or None for the fallback prompt."""
+        return self.assignment.agent.id if self.assignment.agent else None
+
+    @property
+    def visibility(self) -> Visibility:
+        """What this run may remember and recall."""
+        return Visibility(
+            execution_id=self.execution.id,
+            agent_id=self.agent_id,
+            project_id=self.execution.project_id,
+            project_key=self.execution.project_key,
+            scopes=tuple(MemoryScope(one) for one in self.task.memory_scopes),
+        )
+
+    def tool_context(self, round_number: int, call_id: str) -> ToolContext:
+        """What one tool call may touch; its key is the same when the run is resumed."""
+        return ToolContext(
+            settings=self.runtime.settings,
+            source=self.source,
+            subject=self.event.subject,
+            effects=self.effects,
+            execution_id=self.execution.id,
+            call_key=f"{self.lease.run}:{round_number}:{call_id}"[:250],
+            agent_id=self.agent_id,
+            project_id=self.execution.project_id,
+            project_key=self.execution.project_key,
+            reach=self.task.tool_reach,
+            memory_scopes=tuple(self.task.memory_scopes),
+        )
+
+
+async def execute(runtime: Runtime, execution_id: int) -> None:
+    """Work on one execution until it ends, fails, must wait, or is somebody else's.
+
+    May be called many times for one id, by many workers: the claim lets one of them through.
+    A failure is written to the execution, not raised.
+    """
+    settings = runtime.settings
+    lease = await claim(
+        execution_id, seconds=settings.lease_seconds, grace_seconds=call_timeout(settings)
+    )
+    if lease is None:
+        return
+    reached("claimed")
+    try:
+        async with _heartbeat(lease):
+            if lease.tries >= settings.max_tries:
+                await settle.fail_crashed(lease)
+                return
+            await _attempt(runtime, lease)
+    except LeaseLostError:
+        log.info("execution %s is somebody else's now", execution_id)
+    except CancelledRunError:
+        await settle.cancel(lease)
+    except asyncio.CancelledError:
+        await asyncio.shield(give_back(lease))
+        raise
+    except AetherError as error:
+        await settle.failure(lease, settings, error)
+    except UNAVAILABLE as error:
+        log.warning("execution %s: the database failed (%s)", execution_id, type(error).__name__)
+    except Exception as error:  # the worker's door: a bug is recorded, and tried again
+        log.exception("execution %s failed", execution_id)
+        await settle.failure(lease, settings, settle.internal(error))
+
+
+@asynccontextmanager
+async def _heartbeat(lease: Lease) -> AsyncIterator[None]:
+    """Renew the lease every third of it; end the block when it is lost or cancelled."""
+    owner = asyncio.current_task()
+    ended: list[AetherError] = []
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(lease.seconds / 3)
+            try:
+                async with transaction():
+                    await fence(lease)
+            except (LeaseLostError, CancelledRunError) as error:
+                ended.append(error)
+                if owner is not None:
+                    owner.cancel()
+                return
+            except UNAVAILABLE:
+                log.warning("execution %s: could not renew its lease", lease.execution_id)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if ended and owner is not None:
+            owner.uncancel()
+            raise ended[0] from None
+        raise
+    finally:
+        beating.cancel()
+
+
+async def _attempt(runtime: Runtime, lease: Lease) -> None:
+    run = await _prepare(runtime, lease)
+    limit = float(run.task.timeout_seconds or runtime.settings.run_timeout_seconds)
+    try:
+        async with asyncio.timeout(limit):
+            talk = await conversations.load(lease, run.agent_id)
+            if not talk.messages:
+                await talk.begin(await _opening(run))
+            text = await _converse(run, talk)
+            await _finish(run, text)
+    except TimeoutError as error:
+        raise UpstreamError(
+            f"the run took longer than {limit:g} seconds (RUN_TIMEOUT_SECONDS, or the task's "
+            "timeout_seconds)",
+            retryable=False,
+        ) from error
+
+
+async def _prepare(runtime: Runtime, lease: Lease) -> Run:
+    execution = await TaskExecution.get(id=lease.execution_id)
+    task = await TaskDefinition.get_or_none(id=execution.task_id)
+    delivery = await Delivery.get_or_none(id=execution.delivery_id)
+    if task is None:
+        raise NotFoundError("task", execution.task_id)
+    source = get_source(execution.source)
+    if delivery is None or source is None:
+        raise NotFoundError("delivery", execution.delivery_id)
+    event = event_from_summary(delivery.event, delivery.payload)
+    assignment = await assign(task)
+    agent_id = assignment.agent.id if assignment.agent else None
+    effects = None
+    if event.subject is not None and event.subject.kind != "deployment":
+        effects = Effects(
+            runtime.settings, runtime.credentials, source, event.subject, lease,
+            agent_id=agent_id, project_id=execution.project_id,
+        )  # fmt: skip
+    async with transaction():
+        await fence(lease)
+        await rows(
+            "UPDATE task_execution SET agent_id = $2, agent_reason = $3 WHERE id = $1",
+            lease.execution_id, agent_id, assignment.reason,
+        )  # fmt: skip
+        await audit.record(
+            "task.started",
+            agent_id=agent_id,
+            execution_id=lease.execution_id,
+            delivery_id=delivery.id,
+            detail={
+                "task_id": task.id,
+                "run": lease.run,
+                "try": lease.tries + 1,
+                "agent_reason": assignment.reason,
+            },
+        )
+    return Run(
+        runtime=runtime,
+        lease=lease,
+        execution=execution,
+        task=task,
+        delivery=delivery,
+        event=event,
+        source=source,
+        assignment=assignment,
+        effects=effects,
+    )
+
+
+async def _opening(run: Run) -> list[dict[str, Any]]:
+    """The system prompt; then, delimited, what is remembered and what the platform sent."""
+    nonce = secrets.token_hex(8)
+    opening: list[dict[str, Any]] = [
+        {
+            "role": "system",
+            "content": prompts.system_prompt(agent=run.assignment.agent, task=run.task),
+        }
+    ]
+    remembered = prompts.memories_message(await _recalled(run), nonce=nonce)
+    if remembered is not None:
+        opening.append(remembered)
+    extracted: Mapping[str, Any] = run.delivery.extracted
+    opening.append(prompts.event_message(run.event, extracted, nonce=nonce))
+    return opening
+
+
+async def _recalled(run: Run) -> list[Any]:
+    """Memories near the event; a run goes on without them when the search fails."""
+    subject = run.event.subject
+    query = "\n".join(
+        part for part in (subject.title if subject else "", run.event.text[:2_000]) if part
+    )
+    if not query.strip():
+        return []
+    try:
+        async with asyncio.timeout(RECALL_SECONDS):
+            return list(
+                await recall_for_run(run.runtime.settings, query=query, visibility=run.visibility)
+            )
+    except (AetherError, TimeoutError, ImportError) as error:
+        log.warning("execution %s runs without memories: %s", run.execution.id, error)
+        return []
+
+
+async def _converse(run: Run, talk: Conversation) -> str:
+    """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
+    offered = await offers(run.assignment.agent, run.task)
+    settings = run.runtime.settings
+    most = run.task.max_tool_rounds
+    rounds = settings.llm_max_tool_rounds if most is None else most
+    while (answer := talk.answer()) is None:
+        for call, raw in talk.open_calls():
+            context = run.tool_context(talk.rounds, str(call["id"]))
+            await talk.add_tool_outcome(await run_call(call, raw, offered, context))
+            reached("tool result stored")
+        if talk.blanks >= MOST_BLANKS:
+            raise UpstreamError(
+                "the model returned an empty answer twice; nothing was posted", retryable=False
+            )
+        if talk.blanks and talk.messages[-1].get("role") == "assistant":
+            await talk.add_user(prompts.empty_answer_message())
+        tools = _to_model(offered) if talk.rounds < rounds else None
+        await _ask(run, talk, tools)
+    return answer
+
+
+async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:
+    agent = run.assignment.agent
+    settings = run.runtime.settings
+    reply = await chat.complete(
+        settings,
+        model=agent.model if agent else None,
+        messages=talk.to_send(),
+        tools=tools,
+        timeout=settings.llm_timeout_seconds,
+    )
+    reached("model answered")
+    await talk.add_reply(reply)
+    reached("reply stored")
+
+
+def _to_model(offered: Mapping[str, Offer]) -> list[dict[str, Any]] | None:
+    return [offer.to_model() for offer in offered.values()] or None
+
+
+async def _finish(run: Run, text: str) -> None:
+    """Post the answer, unless the agent has spoken by itself; then mark the execution done."""
+    url = None
+    posted = "recorded"
+    if run.effects is not None:
+        if await run.effects.has_spoken():
+            posted = "spoken"
+            url = await _spoken_url(run.lease)
+        else:
+            outcome = await run.effects.say(ANSWER, text)
+            url = outcome.url
+            posted = "posted" if outcome.status is EffectStatus.SENT else "not sent"
+    async with transaction():
+        await fence(run.lease)
+        await settle.succeed(run.lease, text=text, url=url)
+        await audit.record(
+            "task.completed",
+            agent_id=run.agent_id,
+            execution_id=run.lease.execution_id,
+            detail={"task_id": run.task.id, "answer": posted, "url": url},
+        )
+    reached("marked done")
+
+
+async def _spoken_url(lease: Lease) -> str | None:
+    found = await rows(
+        "SELECT url FROM effect WHERE execution_id = $1 AND key = $2", lease.execution_id, ANSWER
+    )
+    return found[0]["url"] if found else None

@@ -1,0 +1,295 @@
+"""Stage 1: take one authentic event in, store it once, route it, and let go of the caller.
+
+GitHub gives up after 10 seconds, so nothing slow runs here: one transaction holds the delivery
+and its executions, hints leave after it, and the model is called by a worker.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from aether.db import row, rows, transaction
+from aether.engine import configuration
+from aether.engine.own_doing import why_ours
+from aether.engine.route import Routing, programs_for, route, rules_for
+from aether.engine.runtime import Runtime
+from aether.errors import NotFoundError, UnavailableError
+from aether.events import SourceEvent, event_from_summary
+from aether.models import Delivery
+from aether.queue import Job
+from aether.vocabulary import DeliveryStatus
+
+log = logging.getLogger(__name__)
+
+BOT_RUNS_AN_HOUR: Final = 5  # started by bots on one item
+RELOADS: Final = 5  # a configuration that changes faster than we read it is an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What the sender is told. ``status``: accepted, ignored or duplicate."""
+
+    status: str
+    delivery_id: int
+    canonical_trigger: str | None
+    canonical_triggers: list[str]
+    executions: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Everything decided before the transaction opens."""
+
+    event: SourceEvent
+    slug: str
+    is_verified: bool
+    version: int
+    project_id: int | None
+    routing: Routing
+    extracted: Mapping[str, Any]
+    replay_of: int | None
+
+
+class _StaleConfigurationError(Exception):
+    """The configuration changed between the plan and the transaction."""
+
+
+async def receive(
+    runtime: Runtime,
+    event: SourceEvent,
+    *,
+    slug: str,
+    is_verified: bool = True,
+    replay_of: int | None = None,
+) -> Receipt:
+    """Store ``event`` once and start its tasks; the same event again starts nothing more.
+
+    May be called many times at once for the same event, by several processes: the database's
+    two unique keys decide which call stores it.
+
+    Raises:
+        UnavailableError: the configuration kept changing while it was read.
+    """
+    for _ in range(RELOADS):
+        plan = await _plan(runtime, event, slug, is_verified, replay_of)
+        try:
+            receipt = await _store(plan)
+        except _StaleConfigurationError:
+            runtime.configuration = await configuration.load()
+            continue
+        if receipt.status == "accepted":
+            runtime.queue.hint(Job.RUN_TASK_EXECUTION, receipt.executions)
+        return receipt
+    raise UnavailableError("the configuration is changing too fast; send it again")
+
+
+async def replay(runtime: Runtime, delivery_id: int) -> Receipt:
+    """Route a stored delivery once more, as a new delivery that names the old one.
+
+    Raises:
+        NotFoundError: no delivery has this id.
+    """
+    old = await Delivery.get_or_none(id=delivery_id)
+    if old is None:
+        raise NotFoundError("delivery", delivery_id)
+    key = f"replay:{uuid.uuid4()}"
+    event = replace(event_from_summary(old.event, old.payload), delivery_key=key, change_key=key)
+    return await receive(
+        runtime, event, slug=old.slug, is_verified=old.is_verified, replay_of=old.id
+    )
+
+
+async def _plan(
+    runtime: Runtime, event: SourceEvent, slug: str, is_verified: bool, replay_of: int | None
+) -> _Plan:
+    known = runtime.configuration
+    project = known.project_of(event)
+    routing, extracted = await _routing(runtime, known, event)
+    why = await _why_nothing(event, replay_of)
+    if why is None and project is not None and not project.enabled:
+        why = "its project is disabled"
+    if why is not None:
+        routing = replace(routing, starts=(), reason=why)
+    return _Plan(
+        event=event,
+        slug=slug,
+        is_verified=is_verified,
+        version=known.version,
+        project_id=project.id if project else None,
+        routing=routing,
+        extracted=extracted,
+        replay_of=replay_of,
+    )
+
+
+async def _routing(
+    runtime: Runtime, known: configuration.Configuration, event: SourceEvent
+) -> tuple[Routing, Mapping[str, Any]]:
+    """The routing, and what the matching rules extract for the prompt; one visit to jq each."""
+    programs = programs_for(known, event)
+    if not programs:
+        return route(known, event, {}), {}
+    summary = event.summary()
+    verdicts = dict(
+        zip(programs, await runtime.filters.evaluate(programs, event.payload, summary), strict=True)
+    )
+    wanted = {
+        name: program
+        for rule in rules_for(known, event)
+        if verdicts.get(rule.jq_filter) is True
+        for name, program in rule.extract.items()
+    }
+    extracted = await runtime.filters.extract(wanted, event.payload, summary) if wanted else {}
+    return route(known, event, verdicts), extracted
+
+
+async def _why_nothing(event: SourceEvent, replay_of: int | None) -> str | None:
+    if event.is_ping:
+        return "a ping"
+    return await why_ours(event)
+
+
+async def _store(plan: _Plan) -> Receipt:
+    async with transaction():
+        stored = await row(INSERT_DELIVERY, *_columns(plan))
+        if stored is None or int(stored["version"]) != plan.version:
+            raise _StaleConfigurationError
+        if stored["id"] is None:
+            return await _again(plan)
+        return await _start(plan, int(stored["id"]))
+
+
+INSERT_DELIVERY: Final = """
+WITH stored AS (
+  INSERT INTO delivery (source, slug, delivery_key, change_key, event_name, action, status, reason,
+    canonical_triggers, is_verified, project_id, project_key, item_kind, item_key, title, actor,
+    actor_is_bot, event, payload, extracted, replay_of)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+    $20, $21)
+  ON CONFLICT DO NOTHING
+  RETURNING id)
+SELECT version, (SELECT id FROM stored) AS id FROM configuration_version WHERE id = 1
+"""
+
+
+def _columns(plan: _Plan) -> tuple[Any, ...]:
+    event, subject, actor = plan.event, plan.event.subject, plan.event.actor
+    status = DeliveryStatus.ROUTED if plan.routing.starts else DeliveryStatus.IGNORED
+    return (
+        event.source, plan.slug, event.delivery_key, event.change_key, event.event_name[:200],
+        event.action[:200] if event.action else None, status, plan.routing.reason,
+        json.dumps(plan.routing.canonical_triggers), plan.is_verified, plan.project_id,
+        (event.project_names[0] if event.project_names else "")[:400],
+        subject.kind if subject else None, subject.key[:100] if subject else None,
+        subject.title if subject else "", actor.login[:200] if actor else None,
+        actor.is_bot if actor else False, json.dumps(event.summary()), json.dumps(event.payload),
+        json.dumps(plan.extracted), plan.replay_of,
+    )  # fmt: skip
+
+
+async def _start(plan: _Plan, delivery_id: int) -> Receipt:
+    """Insert the executions of a delivery whose row this transaction holds."""
+    if plan.routing.starts and await _bot_bound_reached(plan):
+        await rows(
+            "UPDATE delivery SET status = $2, reason = $3 WHERE id = $1",
+            delivery_id, DeliveryStatus.IGNORED,
+            f"bots have started {BOT_RUNS_AN_HOUR} runs on this item within the hour",
+        )  # fmt: skip
+        log.warning(
+            "delivery %s starts nothing: bots have started %s runs on %s %s within the hour",
+            delivery_id, BOT_RUNS_AN_HOUR, plan.event.project_names[:1], plan.event.subject
+            and plan.event.subject.key,
+        )  # fmt: skip
+        return _receipt("ignored", plan, delivery_id, [])
+    if not plan.routing.starts:
+        log.info("delivery %s starts nothing: %s", delivery_id, plan.routing.reason)
+        return _receipt("ignored", plan, delivery_id, [])
+    event, subject = plan.event, plan.event.subject
+    started = await rows(
+        INSERT_EXECUTIONS,
+        delivery_id, [one.task_id for one in plan.routing.starts],
+        [one.canonical_trigger for one in plan.routing.starts], event.source, plan.project_id,
+        (event.project_names[0] if event.project_names else "")[:400],
+        subject.kind if subject else None, subject.key[:100] if subject else None,
+        event.actor.is_bot if event.actor else False,
+    )  # fmt: skip
+    return _receipt("accepted", plan, delivery_id, sorted(int(one["id"]) for one in started))
+
+
+INSERT_EXECUTIONS: Final = """
+WITH started AS (
+  INSERT INTO task_execution (delivery_id, task_id, canonical_trigger, source, project_id,
+    project_key, item_kind, item_key, by_bot, enqueued_at)
+  SELECT $1, start.task_id, start.canonical_trigger, $4, $5, $6, $7, $8, $9, now()
+  FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS start(task_id, canonical_trigger, place)
+  ORDER BY start.place
+  ON CONFLICT (delivery_id, task_id) DO NOTHING
+  RETURNING id, task_id),
+told AS (
+  INSERT INTO audit_entry (action, execution_id, delivery_id, detail)
+  SELECT 'task.queued', id, $1, jsonb_build_object('task_id', task_id) FROM started)
+SELECT id FROM started
+"""
+
+
+async def _bot_bound_reached(plan: _Plan) -> bool:
+    """Whether bots have had their share of this item; the lock makes concurrent ones wait."""
+    event, subject = plan.event, plan.event.subject
+    if event.actor is None or not event.actor.is_bot or subject is None or plan.replay_of:
+        return False
+    item = (event.source, event.project_names[0] if event.project_names else "", subject.key)
+    await rows("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(item))
+    counted = await row(
+        """SELECT count(DISTINCT delivery_id) AS n FROM task_execution
+           WHERE by_bot AND source = $1 AND project_key = $2 AND item_key = $3
+             AND created_at > now() - interval '1 hour'""",
+        *item,
+    )
+    return counted is not None and int(counted["n"]) >= BOT_RUNS_AN_HOUR
+
+
+async def _again(plan: _Plan) -> Receipt:
+    """Answer for an event that is stored already; route it now if nothing came of it then."""
+    found = await row(
+        """SELECT id, status, canonical_triggers FROM delivery
+           WHERE source = $1 AND (delivery_key = $2 OR change_key = $3)
+           ORDER BY (delivery_key = $2) DESC, id LIMIT 1 FOR UPDATE""",
+        plan.event.source, plan.event.delivery_key, plan.event.change_key,
+    )  # fmt: skip
+    if found is None:
+        raise _StaleConfigurationError  # it was pruned between the two statements
+    delivery_id = int(found["id"])
+    if found["status"] == DeliveryStatus.IGNORED and plan.routing.starts:
+        await rows(
+            """UPDATE delivery SET status = $2, reason = $3, canonical_triggers = $4,
+                 project_id = $5, extracted = $6 WHERE id = $1""",
+            delivery_id, DeliveryStatus.ROUTED, plan.routing.reason,
+            json.dumps(plan.routing.canonical_triggers), plan.project_id,
+            json.dumps(plan.extracted),
+        )  # fmt: skip
+        return await _start(plan, delivery_id)
+    started = await rows(
+        "SELECT id FROM task_execution WHERE delivery_id = $1 ORDER BY id", delivery_id
+    )
+    triggers = json.loads(found["canonical_triggers"])
+    return Receipt(
+        status="duplicate",
+        delivery_id=delivery_id,
+        canonical_trigger=triggers[0] if triggers else None,
+        canonical_triggers=triggers,
+        executions=[int(one["id"]) for one in started],
+    )
+
+
+def _receipt(status: str, plan: _Plan, delivery_id: int, executions: list[int]) -> Receipt:
+    triggers = list(plan.routing.canonical_triggers)
+    return Receipt(
+        status=status,
+        delivery_id=delivery_id,
+        canonical_trigger=triggers[0] if triggers else None,
+        canonical_triggers=triggers,
+        executions=executions,
+    )

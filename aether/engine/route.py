@@ -1,0 +1,127 @@
+"""Stage 2: from an event to canonical triggers to tasks; pure, given the filters' verdicts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aether.engine.configuration import Configuration, Gate, Rule
+from aether.events import SourceEvent
+from aether.vocabulary import Association
+
+RANK: Final = {name: place for place, name in enumerate(Association)}
+
+Verdicts = Mapping[str, bool | None]
+"""What each jq program said of this event; None: it failed or its time was over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A task to start, and the trigger that named it first."""
+
+    task_id: str
+    canonical_trigger: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routing:
+    """What an event means under one configuration."""
+
+    canonical_triggers: tuple[str, ...] = ()
+    starts: tuple[Start, ...] = ()
+    reason: str | None = None  # why nothing starts, or which gates held a task back
+
+
+def mapped_trigger(configuration: Configuration, event: SourceEvent) -> str | None:
+    """The trigger of the first candidate that has a row; an exact action beats a null one.
+
+    Where the source's candidates end in *stop*, rows with a null action are not asked, but for a
+    candidate that has no action itself.
+    """
+    known = configuration.source_mappings
+    for candidate in event.candidates:
+        exact = known.get((event.source, candidate.event_name, candidate.action))
+        if exact is not None:
+            return exact
+    for candidate in () if event.stops else event.candidates:
+        any_action = known.get((event.source, candidate.event_name, None))
+        if any_action is not None:
+            return any_action
+    return None
+
+
+def rules_for(configuration: Configuration, event: SourceEvent) -> tuple[Rule, ...]:
+    """The webhook mappings of this source whose event type is one of the event's names."""
+    names = dict.fromkeys((event.event_name, *(one.event_name for one in event.candidates)))
+    return tuple(
+        rule for name in names for rule in configuration.rules.get((event.source, name), ())
+    )
+
+
+def programs_for(configuration: Configuration, event: SourceEvent) -> tuple[str, ...]:
+    """Every jq program that may decide about this event, each once."""
+    rules = rules_for(configuration, event)
+    triggers = {rule.canonical_trigger for rule in rules}
+    mapped = mapped_trigger(configuration, event)
+    if mapped is not None:
+        triggers.add(mapped)
+    conditions = (
+        gate.condition
+        for trigger in sorted(triggers)
+        for gate in configuration.gates.get(trigger, ())
+        if gate.condition is not None
+    )
+    return tuple(dict.fromkeys((*(rule.jq_filter for rule in rules), *conditions)))
+
+
+def route(configuration: Configuration, event: SourceEvent, verdicts: Verdicts) -> Routing:
+    """Triggers in the order they were found, and each task once, however many triggers name it."""
+    mapped = mapped_trigger(configuration, event)
+    added = (
+        rule.canonical_trigger
+        for rule in rules_for(configuration, event)
+        if verdicts.get(rule.jq_filter) is True
+    )
+    triggers = tuple(dict.fromkeys((*((mapped,) if mapped else ()), *added)))
+    if not triggers:
+        return Routing(reason=f"no mapping knows {_words(event)}")
+    starts: dict[str, Start] = {}
+    held: list[str] = []
+    for trigger in triggers:
+        for gate in configuration.gates.get(trigger, ()):
+            why = _held_back(gate, event, verdicts)
+            if why is not None:
+                held.append(why)
+            else:
+                start = Start(task_id=gate.task_id, canonical_trigger=trigger)
+                starts.setdefault(gate.task_id, start)
+    if not starts and not held:
+        held.append(f"no task is mapped to {', '.join(triggers)}")
+    return Routing(
+        canonical_triggers=triggers,
+        starts=tuple(starts.values()),
+        reason="; ".join(held) or None,
+    )
+
+
+def _held_back(gate: Gate, event: SourceEvent, verdicts: Verdicts) -> str | None:
+    """Why this gate stays shut; gates fail closed."""
+    if not gate.enabled:
+        return f"task {gate.task_id} is disabled"
+    if gate.min_association is not None:
+        association = event.actor.association if event.actor else None
+        if RANK.get(association or "", len(RANK)) > RANK.get(gate.min_association, -1):
+            return (
+                f"task {gate.task_id} held back: its author is {association or 'of no known'} "
+                f"association, {gate.min_association} is needed"
+            )
+    if gate.condition is not None:
+        verdict = verdicts.get(gate.condition)
+        if verdict is None:
+            return f"task {gate.task_id} held back: its condition failed or took too long"
+        if not verdict:
+            return f"task {gate.task_id} held back: its condition is false"
+    return None
+
+
+def _words(event: SourceEvent) -> str:
+    return f"{event.event_name}/{event.action}" if event.action else event.event_name

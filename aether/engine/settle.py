@@ -1,0 +1,113 @@
+"""How an execution ends: succeeded, retrying, failed, cancelled; by the kind of its failure."""
+
+import logging
+import random
+from typing import Final
+
+from aether import audit
+from aether.config import Settings
+from aether.db import row, rows, transaction
+from aether.errors import AetherError, ErrorCode, UpstreamError
+from aether.leases import Lease
+from aether.vocabulary import ExecutionStatus
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_SECONDS: Final = 5.0
+LONGEST_WAIT_SECONDS: Final = 600.0
+
+
+def internal(error: Exception) -> AetherError:
+    """A bug as a failure: its text stays in the log, it may pass."""
+    return UpstreamError(f"internal error ({type(error).__name__}); the log has more")
+
+
+def wait_seconds(tries: int, retry_after: float | None) -> float:
+    """How long to wait before the next try: doubling, with jitter, never before ``retry_after``."""
+    doubled = min(FIRST_WAIT_SECONDS * 2 ** max(tries - 1, 0), LONGEST_WAIT_SECONDS)
+    jittered = doubled * random.uniform(0.8, 1.2)  # noqa: S311 # spreads load, hides nothing
+    return max(jittered, retry_after or 0.0)
+
+
+async def succeed(lease: Lease, *, text: str, url: str | None) -> None:
+    """Mark it done, inside the caller's fenced transaction."""
+    await rows(
+        """UPDATE task_execution SET status = $3, answer = $4, answer_url = $5, error = NULL,
+             error_code = NULL, lease_until = NULL, finished_at = now()
+           WHERE id = $1 AND lease_token = $2""",
+        lease.execution_id, lease.token, ExecutionStatus.SUCCEEDED, text, url,
+    )  # fmt: skip
+
+
+async def failure(lease: Lease, settings: Settings, error: AetherError) -> None:
+    """Write a failed try: wait for the next where it may pass and tries are left, else fail."""
+    tries = lease.tries + 1
+    if error.retryable and tries < settings.max_tries:
+        await _retry(lease, tries, error)
+    else:
+        text = str(error) if not error.retryable else f"{error} (tried {tries} times)"
+        await _fail(lease, tries, text, error.code)
+
+
+async def fail_crashed(lease: Lease) -> None:
+    """Fail an execution whose workers kept dying."""
+    await _fail(
+        lease,
+        lease.tries,
+        f"its worker died or stopped answering {lease.tries} times",
+        ErrorCode.INTERNAL,
+    )
+
+
+async def cancel(lease: Lease) -> None:
+    """Mark it cancelled."""
+    async with transaction():
+        ended = await row(
+            """UPDATE task_execution SET status = $3, lease_until = NULL, finished_at = now()
+               WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING agent_id""",
+            lease.execution_id, lease.token, ExecutionStatus.CANCELLED,
+        )  # fmt: skip
+        if ended is not None:
+            await audit.record(
+                "task.cancelled", agent_id=ended["agent_id"], execution_id=lease.execution_id
+            )
+
+
+async def _retry(lease: Lease, tries: int, error: AetherError) -> None:
+    wait = wait_seconds(tries, error.retry_after)
+    async with transaction():
+        ended = await row(
+            """UPDATE task_execution SET status = $3, tries = $4, error = $5, error_code = $6,
+                 run_after = now() + make_interval(secs => $7), lease_until = NULL,
+                 enqueued_at = NULL
+               WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING agent_id""",
+            lease.execution_id, lease.token, ExecutionStatus.RETRYING, tries, str(error),
+            error.code, wait,
+        )  # fmt: skip
+        if ended is not None:
+            await audit.record(
+                "task.retrying",
+                agent_id=ended["agent_id"],
+                execution_id=lease.execution_id,
+                detail={"error": str(error), "tries": tries, "wait_seconds": round(wait, 1)},
+            )
+    log.warning("execution %s failed (%s); trying again in %.0f s", lease.execution_id, error, wait)
+
+
+async def _fail(lease: Lease, tries: int, text: str, code: ErrorCode) -> None:
+    async with transaction():
+        ended = await row(
+            """UPDATE task_execution SET status = $3, tries = $4, error = $5, error_code = $6,
+                 lease_until = NULL, finished_at = now()
+               WHERE id = $1 AND lease_token = $2 AND status = 'running'
+               RETURNING agent_id, task_id""",
+            lease.execution_id, lease.token, ExecutionStatus.FAILED, tries, text, code,
+        )  # fmt: skip
+        if ended is not None:
+            await audit.record(
+                "task.failed",
+                agent_id=ended["agent_id"],
+                execution_id=lease.execution_id,
+                detail={"error": text, "code": code, "tries": tries, "task_id": ended["task_id"]},
+            )
+    log.error("execution %s failed: %s", lease.execution_id, text)

@@ -1,0 +1,92 @@
+"""What a crash or a lost hint left behind: found by the rows, sent again."""
+
+import logging
+from typing import Final
+
+from aether.config import Settings
+from aether.db import row, rows, transaction
+from aether.effects import call_timeout
+from aether.queue import Job, Queue
+
+log = logging.getLogger(__name__)
+
+SWEEP_LOCK: Final = 0x4145_5357  # "AESW": one sweeper at a time, whoever it is
+HINT_PATIENCE_SECONDS: Final = 10.0  # a hint older than this was lost, or all workers are busy
+MOST_PATIENCE_SECONDS: Final = (
+    45.0  # for a row that waits long: a backlog is not sent again and again
+)
+BATCH: Final = 500
+
+DUE: Final = """
+WITH due AS (
+  SELECT id FROM task_execution
+  WHERE ((status IN ('queued', 'retrying') AND (run_after IS NULL OR run_after <= now()))
+         OR (status = 'running' AND lease_until < now() - make_interval(secs => $3)))
+    AND (enqueued_at IS NULL OR enqueued_at < now() - least(
+      greatest(make_interval(secs => $1), (now() - created_at) / 4), make_interval(secs => $2)))
+  ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
+UPDATE task_execution AS execution SET enqueued_at = now()
+FROM due WHERE execution.id = due.id RETURNING execution.id
+"""
+
+
+async def sweep(settings: Settings, queue: Queue) -> int:
+    """Send a hint for every execution that is due and has none under way; how many.
+
+    Safe to call from several processes: the advisory lock lets one of them work.
+
+    Raises:
+        BrokerError, OSError: the queue is out of reach; the rows are due again soon.
+    """
+    async with transaction():
+        held = await row("SELECT pg_try_advisory_xact_lock($1) AS mine", SWEEP_LOCK)
+        if held is None or not held["mine"]:
+            return 0
+        due = await rows(
+            DUE, HINT_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS, call_timeout(settings), BATCH
+        )
+    ids = sorted(int(one["id"]) for one in due)
+    if ids:
+        log.info("the sweep sends %s executions again", len(ids))
+        await queue.send(Job.RUN_TASK_EXECUTION, ids)
+    return len(ids)
+
+
+async def prune(settings: Settings) -> None:
+    """Delete what has outlived its time: expired memories always, history by RETENTION_DAYS."""
+    await rows("DELETE FROM memory WHERE expires_at < now() RETURNING id")
+    await rows("DELETE FROM watchdog_entry WHERE created_at < now() - interval '30 days'")
+    if settings.retention_days:
+        await _prune_history(settings.retention_days)
+
+
+PRUNED: Final = (
+    ("execution_message", "created_at"),
+    ("tool_execution", "created_at"),
+    ("effect", "touched_at"),
+    ("task_execution", "created_at"),
+    ("delivery", "received_at"),
+    ("audit_entry", "created_at"),
+)
+
+
+async def _prune_history(days: int) -> None:
+    """In batches, so that no delete holds its locks for long; unfinished work is kept."""
+    for table, column in PRUNED:
+        unfinished = (
+            "AND status IN ('succeeded', 'failed', 'cancelled')"
+            if table == "task_execution"
+            else ""
+        )
+        while True:
+            async with transaction():
+                await rows("SELECT set_config('aether.prune', 'on', true)")
+                gone = await rows(
+                    f"""DELETE FROM {table} WHERE id IN (
+                          SELECT id FROM {table}
+                          WHERE {column} < now() - make_interval(days => $1) {unfinished}
+                          ORDER BY {column} LIMIT 5000) RETURNING id""",  # noqa: S608 # our own names
+                    days,
+                )
+            if len(gone) < 5000:
+                break

@@ -1,0 +1,99 @@
+"""Composition root of the web process: settings, pool, queue, GraphQL, REST."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from aether.config import Settings
+from aether.credentials import Credentials
+from aether.db import UNAVAILABLE, close_pool, open_pool, wait_until_ready
+from aether.engine.configuration import load
+from aether.engine.filters import FilterPool
+from aether.engine.runtime import Runtime, install
+from aether.errors import NotConfiguredError
+from aether.queue import Queue, build_broker
+from aether.watchdog import Watchdog
+from rest_compat import exception_handlers, rest_routes
+from rest_compat.guard import Guard
+from schema.view import graphql_app
+
+log = logging.getLogger(__name__)
+
+POOL: Final = 20
+
+
+def application(settings: Settings) -> ASGIApp:
+    """The web application; its lifespan opens and closes everything it needs.
+
+    Raises:
+        NotConfiguredError: DATABASE_URL or BROKER_URL is missing or cannot be read.
+    """
+    if settings.database_url is None or settings.broker_url is None:
+        raise NotConfiguredError("DATABASE_URL, BROKER_URL: the web process needs both")
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if settings.database_url is None or settings.broker_url is None:
+            raise NotConfiguredError("DATABASE_URL, BROKER_URL: the web process needs both")
+        await wait_until_ready(settings.database_url)
+        await open_pool(settings.database_url, pool=POOL)
+        runtime = Runtime(
+            settings=settings,
+            queue=Queue(build_broker(settings.broker_url)),
+            filters=FilterPool(),
+            credentials=Credentials(settings),
+            configuration=await load(),
+        )
+        install(runtime)
+        watchdog = Watchdog(settings, component="web")
+        watchdog.start()
+        try:
+            yield
+        finally:
+            install(None)
+            await runtime.queue.close()
+            await runtime.filters.close()
+            await runtime.credentials.close()
+            await watchdog.close()
+            await close_pool()
+
+    app = Starlette(
+        routes=[*rest_routes(), Mount("/graphql", app=graphql_app(settings))],
+        exception_handlers=dict(exception_handlers(UNAVAILABLE)),
+        lifespan=lifespan,
+    )
+    return Guard(app, settings)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. Blocks.
+
+    Raises:
+        NotConfiguredError: HOST can be reached from outside and there is no API_TOKEN.
+    """
+    settings.check_exposure()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(settings),
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="websockets",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            ws_max_size=1_048_576,
+            timeout_graceful_shutdown=3,
+            timeout_keep_alive=30,
+        )
+    )
+    server.run()
+    return 0 if server.started else 1

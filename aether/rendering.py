@@ -1,0 +1,86 @@
+"""The text that is posted: cleaned, within the platform's length, with its marker at the end."""
+
+import re
+import unicodedata
+from typing import Final
+
+NOTICE: Final = "*[Shortened: {left} more characters are kept in Aether's record of this run.]*"
+SOFT_CUT: Final = 400  # characters given up to end at a line or a word
+ZERO_WIDTH_JOINER: Final = "\u200d"
+
+_FENCE: Final = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
+
+
+def clean(text: str) -> str:
+    """``text`` without NUL, lone surrogates as U+FFFD: what a database and a platform take."""
+    return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_blank(text: str | None) -> bool:
+    """Whether a reader would see nothing: only spaces, controls and zero-width characters."""
+    return not text or all(unicodedata.category(one)[0] in "ZC" for one in text)
+
+
+def render(text: str, *, marker: str, limit: int) -> str:
+    """``text`` with ``marker`` on a line of its own at the end, ``limit`` characters at most.
+
+    A longer text is cut between characters as a reader sees them, an open code fence is closed,
+    and a notice says how much is left out.
+    """
+    body = clean(text).rstrip()
+    whole = f"{body}\n\n{marker}" if body else marker
+    if len(whole) <= limit:
+        return whole
+    notice = NOTICE.format(left=len(body))  # as long as any that follows
+    room = limit - len(notice) - len(marker) - len("\n\n\n\n\n") - _longest_fence(body)
+    kept = _cut(body, max(room, 0))
+    fence = _open_fence(kept)
+    closed = f"{kept}\n{fence}" if fence else kept
+    return f"{closed}\n\n{NOTICE.format(left=len(body) - len(kept))}\n\n{marker}"
+
+
+def _cut(text: str, room: int) -> str:
+    """The first ``room`` characters or fewer, ending at a line, a word, or a whole character."""
+    if len(text) <= room:
+        return text
+    start = max(0, room - SOFT_CUT)
+    for boundary in ("\n", " "):
+        place = text.rfind(boundary, start, room + 1)
+        if place > start:
+            return text[:place].rstrip()
+    place = room
+    while place > start and _joins(text[place - 1], text[place]):
+        place -= 1
+    return text[:place]
+
+
+def _joins(before: str, after: str) -> bool:
+    """Whether a cut between the two would fall inside one character as a reader sees it."""
+    return (
+        before == ZERO_WIDTH_JOINER
+        or after == ZERO_WIDTH_JOINER
+        or unicodedata.category(after)[0] == "M"
+        or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones
+        or ("\U0001f1e6" <= before <= "\U0001f1ff" and "\U0001f1e6" <= after <= "\U0001f1ff")
+    )
+
+
+def _open_fence(text: str) -> str | None:
+    """The fence that would close the code block which ``text`` ends in, if it does."""
+    opened: str | None = None
+    for line in text.splitlines():
+        found = _FENCE.match(line)
+        if found is None:
+            continue
+        fence = found["fence"]
+        if opened is None:
+            opened = fence
+        elif fence[0] == opened[0] and len(fence) >= len(opened) and not found["info"].strip():
+            opened = None
+    return opened
+
+
+def _longest_fence(text: str) -> int:
+    return max(
+        (len(found["fence"]) for found in map(_FENCE.match, text.splitlines()) if found), default=0
+    )

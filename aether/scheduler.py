@@ -1,0 +1,71 @@
+"""Composition root of the scheduler: the sweep every second, the pruning every hour.
+
+It may run many times at once: each piece of work is taken under an advisory lock.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from dramatiq.errors import BrokerError
+
+from aether.config import Settings
+from aether.db import UNAVAILABLE, pool, wait_until_ready
+from aether.engine.sweep import prune, sweep
+from aether.errors import NotConfiguredError
+from aether.queue import Queue, build_broker
+from aether.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS: Final = 1.0
+PRUNE_SECONDS: Final = 3600.0
+LONGEST_BACK_OFF_SECONDS: Final = 30.0
+
+
+def run(settings: Settings) -> int:
+    """Tick until SIGTERM or SIGINT. Blocks.
+
+    Raises:
+        NotConfiguredError: DATABASE_URL or BROKER_URL is missing or cannot be read.
+    """
+    asyncio.run(_run(settings))
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    if settings.database_url is None or settings.broker_url is None:
+        raise NotConfiguredError("DATABASE_URL, BROKER_URL: the scheduler needs both")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    queue = Queue(build_broker(settings.broker_url))
+    await wait_until_ready(settings.database_url)
+    watchdog = Watchdog(settings, component="scheduler")
+    async with pool(settings.database_url, size=3):
+        watchdog.start()
+        ticking = [
+            asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),
+            asyncio.create_task(_every(PRUNE_SECONDS, lambda: prune(settings))),
+        ]
+        await stop.wait()
+        for task in ticking:
+            task.cancel()
+        await asyncio.gather(*ticking, return_exceptions=True)
+        await watchdog.close()
+    await queue.close()
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+    """Call ``work`` again and again; a service out of reach slows it down and never ends it."""
+    wait = seconds
+    while True:
+        try:
+            await work()
+            wait = seconds
+        except (*UNAVAILABLE, BrokerError, OSError) as error:
+            wait = min(wait * 2, LONGEST_BACK_OFF_SECONDS)
+            log.warning("out of reach (%s); next try in %.0f s", type(error).__name__, wait)
+        await asyncio.sleep(wait)

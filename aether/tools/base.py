@@ -1,0 +1,61 @@
+"""What a tool is: a function of a context and checked arguments that gives the model a text."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aether.config import Settings
+from aether.effects import Effects, Outcome
+from aether.errors import AetherError, ErrorCode
+from aether.events import Subject
+from aether.sources.base import Source
+from aether.vocabulary import EffectStatus, ToolReach
+
+
+class RefusedError(AetherError):
+    """The agent may not do this; the text goes back to the model."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolContext:
+    """All that a tool may touch in one call: the item at hand, its project, this run's memory."""
+
+    settings: Settings
+    source: Source
+    subject: Subject | None
+    effects: Effects | None  # None where there is no item to act on
+    execution_id: int
+    call_key: str  # names this call within the execution; the same when the run is resumed
+    agent_id: str | None
+    project_id: int | None
+    project_key: str
+    reach: ToolReach
+    memory_scopes: tuple[str, ...]
+
+    def target(self, arguments: Mapping[str, Any]) -> tuple[Effects, Subject]:
+        """What to act on: the item at hand, or ``issue`` of its project if the task says so.
+
+        Raises:
+            RefusedError: there is no item, or another one than this run may act on.
+        """
+        if self.effects is None or self.subject is None or self.subject.kind == "deployment":
+            raise RefusedError("there is no issue or pull request at hand")
+        wanted = arguments.get("issue")
+        key = self.subject.key if wanted in {None, ""} else str(wanted).removeprefix("#")
+        if key == self.subject.key:
+            return self.effects, self.subject
+        if self.reach is not ToolReach.PROJECT:
+            raise RefusedError(f"issue: this run may act on {self.subject.key} only, not on {key}")
+        return self.effects, Subject(kind="issue", project=self.subject.project, key=key)
+
+
+Tool = Callable[[ToolContext, Mapping[str, Any]], Awaitable[str]]
+
+
+def told(outcome: Outcome, done: str) -> str:
+    """What the model hears of a write."""
+    if outcome.status is EffectStatus.NOT_SENT:
+        return "Recorded, but not sent: writing to the tracker is switched off."
+    return f"{done} {outcome.url}".strip() if outcome.url else done

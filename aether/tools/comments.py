@@ -1,0 +1,42 @@
+"""Tools that read and write the conversation on an item."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aether.rendering import is_blank
+from aether.tools.base import RefusedError, ToolContext, told
+
+DEFAULT_COMMENTS: Final = 30
+
+
+async def add_comment(context: ToolContext, arguments: Mapping[str, Any]) -> str:
+    """Speak on the item: the run's one comment; a second call adds to it."""
+    effects, subject = context.target(arguments)
+    if is_blank(arguments["body"]):
+        raise RefusedError("body: must hold something to read")
+    outcome = await effects.say(context.call_key, arguments["body"], on=subject)
+    return told(outcome, "Comment posted.")
+
+
+async def list_comments(context: ToolContext, arguments: Mapping[str, Any]) -> str:
+    """The newest ``limit`` comments, oldest first, as JSON."""
+    effects, subject = context.target(arguments)
+    comments = await context.source.list_comments(await effects.outbound(), subject)
+    newest = comments[-int(arguments.get("limit", DEFAULT_COMMENTS)) :]
+    return json.dumps(
+        {
+            "comments": [
+                {
+                    "author": one.author,
+                    "is_bot": one.is_bot,
+                    "association": one.association,
+                    "created_at": one.created_at,
+                    "body": one.body,
+                }
+                for one in newest
+            ],
+            "left_out": len(comments) - len(newest),
+        },
+        ensure_ascii=False,
+    )

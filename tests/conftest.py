@@ -1,0 +1,68 @@
+"""What the suite shares: one embedded PostgreSQL and queue a session, one database a test."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from aether import db
+from aether.embedded.postgres import Postgres
+from aether.embedded.valkey import Valkey
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Iterator[Path]:
+    """A folder of the session's own, which every user of this machine may pass through."""
+    with tempfile.TemporaryDirectory(prefix="aether-tests-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(data_folder: Path) -> Iterator[Postgres]:
+    """The embedded PostgreSQL, holding a migrated database ``template``."""
+    with Postgres(data_folder / "postgres", durable=False) as server:
+        asyncio.run(_make_template(server))
+        yield server
+
+
+async def _make_template(server: Postgres) -> None:
+    connection = await asyncpg.connect(server.dsn("postgres"))
+    await connection.execute("CREATE DATABASE template")
+    await connection.close()
+    await db.migrate(server.dsn("template"))
+
+
+@pytest.fixture(scope="session")
+def valkey(data_folder: Path) -> Iterator[Valkey]:
+    """The embedded queue."""
+    with Valkey(data_folder / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> str:
+    """A migrated, empty database of the test's own."""
+    return asyncio.run(_make_database(postgres, f"test_{next(_numbers)}"))
+
+
+async def _make_database(server: Postgres, name: str) -> str:
+    connection = await asyncpg.connect(server.dsn("postgres"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
+    finally:
+        await connection.close()
+    return server.dsn(name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[str]:
+    """The same, with this test's pool open on it."""
+    async with db.pool(database_url, size=8):
+        yield database_url

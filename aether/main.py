@@ -7,7 +7,7 @@ from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from aether.config import Settings
@@ -19,8 +19,7 @@ from aether.engine.runtime import Runtime, install
 from aether.errors import NotConfiguredError
 from aether.queue import Queue, build_broker
 from aether.watchdog import Watchdog
-from rest_compat import exception_handlers, rest_routes
-from rest_compat.guard import Guard
+from rest_compat import exception_handlers, middleware, rest_routes
 from schema.view import graphql_app
 
 log = logging.getLogger(__name__)
@@ -63,12 +62,20 @@ def application(settings: Settings) -> ASGIApp:
             await watchdog.close()
             await close_pool()
 
+    graphql = graphql_app(settings)
     app = Starlette(
-        routes=[*rest_routes(), Mount("/graphql", app=graphql_app(settings))],
+        routes=[
+            *rest_routes(),
+            Route("/graphql", endpoint=graphql),
+            WebSocketRoute("/graphql", endpoint=graphql),
+            Mount("/graphql", app=graphql),
+        ],
+        middleware=list(middleware(settings)),
         exception_handlers=dict(exception_handlers(UNAVAILABLE)),
         lifespan=lifespan,
     )
-    return Guard(app, settings)
+    app.router.redirect_slashes = False
+    return app
 
 
 def run(settings: Settings) -> int:

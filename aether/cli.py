@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from aether import __version__
 from aether.config import Settings
-from aether.errors import AetherError, NotConfiguredError, UnavailableError
+from aether.errors import AetherError, NotConfiguredError, NotFoundError, UnavailableError
 
 FAILED: Final = 1
 WRONGLY_SET: Final = 2
@@ -151,15 +151,25 @@ def _migrate(_: argparse.Namespace) -> int:
 
 
 def _seed(arguments: argparse.Namespace) -> int:
+    from seeding import SEEDS
+
+    for name in arguments.names:
+        if name not in SEEDS:
+            raise NotFoundError("seed", name)
+    with _with_database(Settings.from_environment()) as (_whole, url):
+        asyncio.run(_load_seeds(url, arguments.names or SEEDS))
+    return 0
+
+
+async def _load_seeds(url: SecretStr, names: Sequence[str]) -> None:
+    from aether import db
     from resolvers import seeding
 
-    with _with_database(Settings.from_environment()) as (settings, url):
-        asyncio.run(_bring_up_to_date(url))
-        names = tuple(arguments.names)
-        counts = asyncio.run(seeding.seed_all(settings, *((names,) if names else ())))
-    for name, (created, skipped) in counts.items():
-        sys.stdout.write(f"{name}: {created} created, {skipped} skipped\n")
-    return 0
+    await _bring_up_to_date(url)
+    async with db.pool(url, size=2):
+        for name in names:
+            seeded = await seeding.seed(name)
+            sys.stdout.write(f"{name}: {seeded.created} created, {seeded.skipped} skipped\n")
 
 
 def _demo(arguments: argparse.Namespace) -> int:

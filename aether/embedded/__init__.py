@@ -1,0 +1,1 @@
+"""The services that Aether brings along, and the supervisor behind ``aether up``."""

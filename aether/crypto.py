@@ -1,14 +1,16 @@
-"""Encrypts stored credentials under ENCRYPTION_KEY, bound to the row and column they stand in."""
+"""Encrypts what is stored under ENCRYPTION_KEY, bound to its row and column; signs with RSA."""
 
 import base64
-import binascii
 import os
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 
 from aether.errors import NotConfiguredError
@@ -80,7 +82,7 @@ class Vault:
                 raise DecryptionError(f"ENCRYPTION_KEY: {shown} is cut short")
             nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
             return cipher.decrypt(nonce, body, _place(table, column, row_key)).decode()
-        except (InvalidTag, binascii.Error):
+        except (InvalidTag, ValueError):
             raise DecryptionError(
                 f"ENCRYPTION_KEY: {shown} cannot be decrypted; it was altered or moved"
             ) from None
@@ -89,6 +91,34 @@ class Vault:
 def mask(secret: str) -> str:
     """``••••1234``; no tail where the secret is under 16 characters."""
     return MASKED + (secret[-4:] if len(secret) >= MASK_SHOWS_TAIL_FROM else "")
+
+
+class RsaSigner:
+    """An RSA key that signs as JSON web tokens want it: RS256 of RFC 7518."""
+
+    def __init__(self, private_key: SecretStr) -> None:
+        r"""``private_key`` is PEM, its line ends real or written as ``\\n``.
+
+        Raises:
+            ValueError: it is none.
+        """
+        pem = private_key.get_secret_value().replace("\\n", "\n").strip()
+        try:
+            key = load_pem_private_key(pem.encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a passphrase
+            key = None
+        if not isinstance(key, RSAPrivateKey):
+            raise ValueError("is no RSA key in PEM without a passphrase")  # noqa: TRY004
+        self._key = key
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of ``data``."""
+        return self._key.sign(data, PKCS1v15(), SHA256())
+
+
+def base64url(data: bytes) -> str:
+    """``data`` as JSON web tokens write it: URL-safe, without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _derive(key: str, purpose: str, length: int) -> bytes:

@@ -105,7 +105,7 @@ class HttpClients:
         client = self._clients.get(key)
         if client is None:
             client = httpx.AsyncClient(
-                verify=self._tls,
+                verify=self._tls if url.scheme == "https" else False,
                 headers={
                     "User-Agent": f"aether/{__version__}",
                     "Accept": "application/json",

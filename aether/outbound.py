@@ -75,10 +75,11 @@ class HostGate:
             UpstreamError: it would take longer; says for how long, and nothing was sent.
         """
         deadline = self._monotonic() + patience
+        if self._is_limited:
+            self._refuse_beyond(deadline, self._opens_at)
         if is_write:
             await self._spend(deadline)
         if self._is_limited:
-            self._refuse_beyond(deadline, self._opens_at)
             async with self._one_at_a_time:
                 if self._is_limited:
                     await self._wait_until_open(deadline)
@@ -118,8 +119,8 @@ class HostGate:
             await self._sleep(self._opens_at - self._monotonic())
 
     def _refuse_beyond(self, deadline: float, moment: float) -> None:
-        if moment > deadline:
-            seconds = moment - self._monotonic()
+        seconds = moment - self._monotonic()
+        if moment > deadline and seconds > 0:
             raise UpstreamError(
                 f"{self._host} must not be asked for another {seconds:.0f} s: its rate limit",
                 retryable=True,

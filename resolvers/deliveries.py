@@ -2,6 +2,9 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Annotated, Final
+
+from pydantic.types import Strict
 
 from aether.credentials import Proof, webhook_proof
 from aether.engine import receive as stage
@@ -10,10 +13,19 @@ from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, NotFoundError, SignatureError
 from aether.models import Delivery
 from aether.sources import get as get_source
-from aether.sources.base import Source
-from aether.vocabulary import DeliveryStatus, SourceName
+from aether.sources.base import Source as Platform
+from aether.vocabulary import DeliveryStatus
+from resolvers.fields import Page, Positive, Source
+from resolvers.rows import LARGEST_LOG_ID, criteria, find, page
 
 log = logging.getLogger(__name__)
+
+LISTED: Final = tuple(
+    name
+    for name in sorted(Delivery._meta.db_fields)  # noqa: SLF001 # documented by Tortoise
+    if name not in {"payload", "event", "extracted"}
+)
+Status = Annotated[DeliveryStatus, Strict(strict=False)]
 
 
 async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -> Receipt:
@@ -35,48 +47,53 @@ async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -
         is_verified = _verify(source, proof, headers, body)
         event = source.extract(headers, body)
     except SignatureError as error:
-        log.warning("a delivery to /webhook/%s was refused: %s", slug, error)
+        log.warning("a delivery to webhook %r was refused: %s", slug, error)
         raise
     except InvalidInputError as error:
-        log.warning("a delivery to /webhook/%s cannot be read: %s", slug, error)
+        log.warning("a delivery to webhook %r cannot be read: %s", slug, error)
         raise
     return await stage.receive(runtime(), event, slug=slug, is_verified=is_verified)
 
 
-def _verify(source: Source, proof: Proof, headers: Mapping[str, str], body: bytes) -> bool:
+def _verify(source: Platform, proof: Proof, headers: Mapping[str, str], body: bytes) -> bool:
     """Whether the delivery is proven; False: let in by ALLOW_UNSIGNED, the operator's decision."""
     if proof.secret is not None:
         source.verify(headers, body, proof.secret.get_secret_value())
         return True
-    if not proof.allows_unsigned:
+    if not proof.lets_unsigned_in:
         raise SignatureError(
             f"{proof.setting} is not set, so no delivery of {proof.source} can be verified"
         )
     return False
 
 
-async def list_deliveries(
-    *,
-    limit: int = 50,
-    offset: int = 0,
-    source: SourceName | None = None,
-    status: DeliveryStatus | None = None,
-    project_id: int | None = None,
-) -> list[Delivery]:
-    """Deliveries, newest first."""
-    wanted = {"source": source, "status": status, "project_id": project_id}
-    chosen = {name: value for name, value in wanted.items() if value is not None}
-    return await Delivery.filter(**chosen).order_by("-id").offset(offset).limit(limit)
+class DeliveryFilter(Page):
+    """Which deliveries."""
+
+    source: Source | None = None
+    status: Status | None = None
+    project_id: Positive | None = None
 
 
-async def get_delivery(delivery_id: int) -> Delivery:
-    """One delivery, or NotFoundError."""
-    found = await Delivery.get_or_none(id=delivery_id)
-    if found is None:
-        raise NotFoundError("delivery", delivery_id)
-    return found
+async def list_deliveries(wanted: DeliveryFilter) -> list[Delivery]:
+    """Deliveries, newest first, without what may be large: payload, event and extracted."""
+    query = Delivery.filter(**criteria(wanted)).order_by("-id")
+    return await page(query.only(*LISTED), wanted)
 
 
-async def replay_delivery(delivery_id: int) -> Receipt:
+async def get_delivery(id: int) -> Delivery:
+    """One delivery, whole, or NotFoundError."""
+    return await find(Delivery, "delivery", id, largest=LARGEST_LOG_ID)
+
+
+async def deliveries_of(ids: list[int]) -> list[Delivery | None]:
+    """Deliveries as ``list_deliveries`` gives them, in the order of ``ids``; None: no such one."""
+    found = {one.id: one for one in await Delivery.filter(id__in=ids).only(*LISTED)}
+    return [found.get(one) for one in ids]
+
+
+async def replay_delivery(id: int) -> Receipt:
     """Route a stored delivery once more, as a new one that names it, or NotFoundError."""
-    return await stage.replay(runtime(), delivery_id)
+    if not 0 < id <= LARGEST_LOG_ID:
+        raise NotFoundError("delivery", id)
+    return await stage.replay(runtime(), id)

@@ -26,10 +26,14 @@ class Comment:
 
 @dataclass(frozen=True, kw_only=True)
 class Posted:
-    """What a platform made of a write: its id there and an address a person can open."""
+    """What a platform made of a write: its id there and an address a person can open.
+
+    ``bot_account``: the login that wrote it, where the platform says that it is a bot's.
+    """
 
     id: str
     url: str
+    bot_account: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

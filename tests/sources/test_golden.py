@@ -1,0 +1,40 @@
+"""Each recorded request reads as the golden file beside it says; a case is two files."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from aether import sources
+from aether.events import event_from_summary
+
+GUID: Final = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+GOLDEN: Final = sorted(Path(__file__).parent.glob("*/fixtures/*.golden.json"))
+EVENT_HEADER: Final = {"github": "x-github-event"}
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: f"{path.parts[-3]}:{path.stem}")
+def test_a_recorded_request_reads_as_its_golden_file_says(golden: Path) -> None:
+    name, event_name = golden.parts[-3], golden.name.partition("__")[0]
+    body = golden.with_name(golden.name.replace(".golden", "")).read_bytes()
+    source = sources.get(name)
+    assert source is not None
+
+    event = source.extract({EVENT_HEADER[name]: event_name, "x-github-delivery": GUID}, body)
+
+    assert event.payload == json.loads(body)
+    assert json.loads(json.dumps(event.summary())) == json.loads(golden.read_text())
+    assert event_from_summary(json.loads(golden.read_text()), json.loads(body)) == event
+
+
+def test_there_are_golden_files_and_each_has_its_request() -> None:
+    requests = {path.with_name(path.name.replace(".golden", "")) for path in GOLDEN}
+
+    assert len(GOLDEN) >= 16
+    assert all(path.is_file() for path in requests)
+
+
+def test_a_source_that_is_not_there_is_none() -> None:
+    assert sources.get("bitbucket") is None
+    assert [source.name for source in sources.SOURCES] == ["github"]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 from pydantic import SecretStr
 from tortoise import Tortoise, connections
-from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError
+from tortoise.exceptions import DBConnectionError, IntegrityError
 from tortoise.migrations.api import migrate as apply_migrations
 from tortoise.transactions import in_transaction
 
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
     DBConnectionError,
-    OperationalError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,

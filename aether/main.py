@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -18,7 +19,8 @@ from aether.engine.filters import FilterPool
 from aether.engine.runtime import Runtime, install
 from aether.errors import NotConfiguredError
 from aether.queue import Queue, build_broker
-from aether.watchdog import Watchdog
+from aether.redact import redact
+from aether.watchdog import Watchdog, configure_logging
 from rest_compat import exception_handlers, middleware, rest_routes
 from schema.view import graphql_app
 
@@ -36,6 +38,8 @@ def application(settings: Settings) -> ASGIApp:
     if settings.database_url is None or settings.broker_url is None:
         raise NotConfiguredError("DATABASE_URL, BROKER_URL: the web process needs both")
 
+    redacting = partial(redact, settings=settings)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         if settings.database_url is None or settings.broker_url is None:
@@ -46,11 +50,11 @@ def application(settings: Settings) -> ASGIApp:
             settings=settings,
             queue=Queue(build_broker(settings.broker_url)),
             filters=FilterPool(),
-            credentials=Credentials(settings),
+            credentials=Credentials(settings, redact=redacting),
             configuration=await load(),
         )
         install(runtime)
-        watchdog = Watchdog(settings, component="web")
+        watchdog = Watchdog(settings, component="web", redact=redacting)
         watchdog.start()
         try:
             yield
@@ -85,6 +89,7 @@ def run(settings: Settings) -> int:
         NotConfiguredError: HOST can be reached from outside and there is no API_TOKEN.
     """
     settings.check_exposure()
+    configure_logging("web", redact=partial(redact, settings=settings))
     server = uvicorn.Server(
         uvicorn.Config(
             application(settings),

@@ -43,7 +43,7 @@ def build_broker(
     scheme = urlsplit(text).scheme
     broker: dramatiq.Broker
     if scheme in {"redis", "rediss", "unix"}:
-        broker = RedisBroker(
+        broker = RedisBroker(  # type: ignore[no-untyped-call] # Dramatiq's own gap
             url=text,
             namespace=NAMESPACE,
             middleware=list(middleware),

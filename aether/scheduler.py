@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from dramatiq.errors import BrokerError
@@ -16,13 +17,15 @@ from aether.db import UNAVAILABLE, pool, wait_until_ready
 from aether.engine.sweep import prune, sweep
 from aether.errors import NotConfiguredError
 from aether.queue import Queue, build_broker
-from aether.watchdog import Watchdog
+from aether.redact import redact
+from aether.watchdog import Watchdog, configure_logging
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 3600.0
 LONGEST_BACK_OFF_SECONDS: Final = 30.0
+OUT_OF_REACH: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, BrokerError, OSError)
 
 
 def run(settings: Settings) -> int:
@@ -43,7 +46,9 @@ async def _run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     queue = Queue(build_broker(settings.broker_url))
     await wait_until_ready(settings.database_url)
-    watchdog = Watchdog(settings, component="scheduler")
+    redacting = partial(redact, settings=settings)
+    configure_logging("scheduler", redact=redacting)
+    watchdog = Watchdog(settings, component="scheduler", redact=redacting)
     async with pool(settings.database_url, size=3):
         watchdog.start()
         ticking = [
@@ -65,7 +70,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
         try:
             await work()
             wait = seconds
-        except (*UNAVAILABLE, BrokerError, OSError) as error:
+        except OUT_OF_REACH as error:
             wait = min(wait * 2, LONGEST_BACK_OFF_SECONDS)
             log.warning("out of reach (%s); next try in %.0f s", type(error).__name__, wait)
         await asyncio.sleep(wait)

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+from functools import partial
 from typing import Any, Final
 
 from aether.config import Settings
@@ -13,8 +14,10 @@ from aether.db import close_pool, open_pool, wait_until_ready
 from aether.engine.filters import FilterPool
 from aether.engine.runtime import Runtime, install
 from aether.errors import NotConfiguredError
+from aether.llm import chat
 from aether.queue import Queue, build_broker
-from aether.watchdog import Watchdog
+from aether.redact import redact
+from aether.watchdog import Watchdog, configure_logging
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +44,9 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watchdog = Watchdog(settings, component="worker")
-    process = _Process(settings, watchdog)
+    redacting = partial(redact, settings=settings)
+    configure_logging("worker", redact=redacting)
+    process = _Process(settings, Watchdog(settings, component="worker", redact=redacting))
     broker = build_broker(settings.broker_url, middleware=[AsyncIO(), process.middleware()])
     process.broker = broker
     dramatiq.set_broker(broker)
@@ -104,7 +108,7 @@ class _Process:
             settings=settings,
             queue=Queue(self.broker),
             filters=FilterPool(),
-            credentials=Credentials(settings),
+            credentials=Credentials(settings, redact=partial(redact, settings=settings)),
         )
         install(self._runtime)
         self._watchdog.start()
@@ -124,5 +128,6 @@ class _Process:
             install(None)
             await self._runtime.filters.close()
             await self._runtime.credentials.close()
+        await chat.close()
         await self._watchdog.close()
         await close_pool()

@@ -1,0 +1,49 @@
+"""The REST door: every endpoint of the reference, as one table."""
+
+from typing import Final
+
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from aether.config import Settings
+from rest_compat import (
+    agents,
+    audit,
+    deliveries,
+    executions,
+    mappings,
+    monitoring,
+    openapi,
+    projects,
+    tasks,
+    tools,
+    usage,
+)
+from rest_compat.errors import LastResort, exception_handlers
+from rest_compat.guard import Guard
+from rest_compat.op import Op, routes
+
+OPS: Final[tuple[Op, ...]] = (
+    *monitoring.OPS,
+    *agents.OPS,
+    *audit.OPS,
+    *projects.OPS,
+    *tasks.OPS,
+    *mappings.OPS,
+    *deliveries.OPS,
+    *executions.OPS,
+    *tools.OPS,
+    *usage.OPS,
+)
+
+__all__ = ["OPS", "exception_handlers", "middleware", "rest_routes"]
+
+
+def rest_routes() -> list[Route]:
+    """All routes. Give them to an application whose router has ``redirect_slashes = False``."""
+    return routes((*OPS, openapi.operation(OPS)))
+
+
+def middleware(settings: Settings) -> list[Middleware]:
+    """What stands before every route of the web process, GraphQL's too; outermost first."""
+    return [Middleware(LastResort), Middleware(Guard, settings=settings)]

@@ -1,0 +1,41 @@
+"""The GraphQL door: queries, mutations and subscriptions of all resources as one schema."""
+
+from pathlib import Path
+from typing import Final
+
+import strawberry
+
+from schema import monitoring
+from schema.core import Schema, make_schema
+from schema.limits import LIMITS_TEXT
+
+QUERIES: Final[tuple[type, ...]] = (monitoring.Query,)
+MUTATIONS: Final[tuple[type, ...]] = ()
+SUBSCRIPTIONS: Final[tuple[type, ...]] = ()
+
+SDL_PATH: Final = Path(__file__).with_name("schema.graphql")
+"""The printed schema, kept in the repository so that a change of the contract is seen."""
+
+
+def _root(name: str, parts: tuple[type, ...], description: str) -> type | None:
+    """One root type of the parts' fields, in their order."""
+    if not parts:
+        return None
+    merged = type(name, tuple(reversed(parts)), {})
+    return strawberry.type(merged, description=description)
+
+
+def build_schema() -> Schema:
+    """The whole schema; a process needs one."""
+    query = _root("Query", QUERIES, f"What can be read. {LIMITS_TEXT}")
+    assert query is not None  # noqa: S101 - health is always there
+    return make_schema(
+        query,
+        _root("Mutation", MUTATIONS, "What can be changed."),
+        _root("Subscription", SUBSCRIPTIONS, "What can be followed."),
+    )
+
+
+def print_sdl() -> str:
+    """The schema in GraphQL's own language, as ``SDL_PATH`` holds it."""
+    return build_schema().as_str() + "\n"

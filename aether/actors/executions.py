@@ -1,7 +1,7 @@
 """The actor that works on task executions, and the tasks it has under way in this process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import dramatiq
@@ -27,11 +27,14 @@ async def run_task_execution(execution_id: int) -> None:
     await execute(runtime(), execution_id)
 
 
-ACTORS: Final[dict[Job, Callable[[int], Any]]] = {Job.RUN_TASK_EXECUTION: run_task_execution}
+ACTORS: Final[dict[Job, Callable[[int], Awaitable[None]]]] = {
+    Job.RUN_TASK_EXECUTION: run_task_execution
+}
 """Every job has one actor; a test walks it."""
 
 
 def declare(broker: dramatiq.Broker) -> None:
     """Declare every actor on ``broker``, each on the queue of its own name."""
     for job, call in ACTORS.items():
-        dramatiq.actor(call, broker=broker, actor_name=job.value, queue_name=job.value)
+        declared = dramatiq.actor(broker=broker, actor_name=job.value, queue_name=job.value)
+        declared(call)

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from aether.llm.chat import Reply, Usage
-
 from aether import audit
 from aether.db import rows, transaction
 from aether.leases import Lease, fence
+from aether.llm.chat import Reply, Usage
 from aether.rendering import clean, is_blank
 from aether.vocabulary import ToolExecutionStatus
 

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aether.memory.search import Visibility, recall_for_run
-
 from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
@@ -35,6 +33,7 @@ from aether.errors import (
 from aether.events import SourceEvent, event_from_summary
 from aether.leases import Lease, claim, fence, give_back
 from aether.llm import chat, prompts
+from aether.memory.search import Visibility, recall_for_run
 from aether.models import Delivery, TaskDefinition, TaskExecution
 from aether.sources import get as get_source
 from aether.sources.base import Source
@@ -123,7 +122,7 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
     except AetherError as error:
         await settle.failure(lease, settings, error)
     except UNAVAILABLE as error:
-        log.warning("execution %s: the database failed (%s)", execution_id, type(error).__name__)
+        log.warning("execution %s: the database failed (%r)", execution_id, error)
     except Exception as error:  # the worker's door: a bug is recorded, and tried again
         log.exception("execution %s failed", execution_id)
         await settle.failure(lease, settings, settle.internal(error))

@@ -8,7 +8,7 @@ from aether.engine.configuration import Configuration, Gate, Rule
 from aether.events import SourceEvent
 from aether.vocabulary import Association
 
-RANK: Final = {name: place for place, name in enumerate(Association)}
+RANK: Final[Mapping[str, int]] = {name.value: place for place, name in enumerate(Association)}
 
 Verdicts = Mapping[str, bool | None]
 """What each jq program said of this event; None: it failed or its time was over."""

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from aether.credentials import Credentials
-
 from aether.config import Settings
+from aether.credentials import Credentials
 from aether.engine.configuration import Configuration
 from aether.engine.filters import FilterPool
 from aether.queue import Queue

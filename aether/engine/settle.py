@@ -9,6 +9,8 @@ from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.errors import AetherError, ErrorCode, UpstreamError
 from aether.leases import Lease
+from aether.redact import redact
+from aether.rendering import clean
 from aether.vocabulary import ExecutionStatus
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,8 @@ def internal(error: Exception) -> AetherError:
 
 def wait_seconds(tries: int, retry_after: float | None) -> float:
     """How long to wait before the next try: doubling, with jitter, never before ``retry_after``."""
-    doubled = min(FIRST_WAIT_SECONDS * 2 ** max(tries - 1, 0), LONGEST_WAIT_SECONDS)
-    jittered = doubled * random.uniform(0.8, 1.2)  # noqa: S311 # spreads load, hides nothing
+    doubled = min(FIRST_WAIT_SECONDS * 2.0 ** max(tries - 1, 0), LONGEST_WAIT_SECONDS)
+    jittered: float = doubled * random.uniform(0.8, 1.2)  # noqa: S311 # spreads load, hides nothing
     return max(jittered, retry_after or 0.0)
 
 
@@ -42,11 +44,12 @@ async def succeed(lease: Lease, *, text: str, url: str | None) -> None:
 async def failure(lease: Lease, settings: Settings, error: AetherError) -> None:
     """Write a failed try: wait for the next where it may pass and tries are left, else fail."""
     tries = lease.tries + 1
+    text = redact(clean(str(error)), settings)
     if error.retryable and tries < settings.max_tries:
-        await _retry(lease, tries, error)
+        await _retry(lease, tries, text, error)
     else:
-        text = str(error) if not error.retryable else f"{error} (tried {tries} times)"
-        await _fail(lease, tries, text, error.code)
+        told = text if not error.retryable else f"{text} (tried {tries} times)"
+        await _fail(lease, tries, told, error.code)
 
 
 async def fail_crashed(lease: Lease) -> None:
@@ -73,7 +76,7 @@ async def cancel(lease: Lease) -> None:
             )
 
 
-async def _retry(lease: Lease, tries: int, error: AetherError) -> None:
+async def _retry(lease: Lease, tries: int, text: str, error: AetherError) -> None:
     wait = wait_seconds(tries, error.retry_after)
     async with transaction():
         ended = await row(
@@ -81,7 +84,7 @@ async def _retry(lease: Lease, tries: int, error: AetherError) -> None:
                  run_after = now() + make_interval(secs => $7), lease_until = NULL,
                  enqueued_at = NULL
                WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING agent_id""",
-            lease.execution_id, lease.token, ExecutionStatus.RETRYING, tries, str(error),
+            lease.execution_id, lease.token, ExecutionStatus.RETRYING, tries, text,
             error.code, wait,
         )  # fmt: skip
         if ended is not None:
@@ -89,9 +92,9 @@ async def _retry(lease: Lease, tries: int, error: AetherError) -> None:
                 "task.retrying",
                 agent_id=ended["agent_id"],
                 execution_id=lease.execution_id,
-                detail={"error": str(error), "tries": tries, "wait_seconds": round(wait, 1)},
+                detail={"error": text, "tries": tries, "wait_seconds": round(wait, 1)},
             )
-    log.warning("execution %s failed (%s); trying again in %.0f s", lease.execution_id, error, wait)
+    log.warning("execution %s failed (%s); trying again in %.0f s", lease.execution_id, text, wait)
 
 
 async def _fail(lease: Lease, tries: int, text: str, code: ErrorCode) -> None:

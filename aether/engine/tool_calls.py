@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aether.llm.prompts import tool_result_text
-
 from aether.checkpoints import reached
 from aether.engine.conversation import ToolOutcome
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
+from aether.llm.prompts import tool_result_text
 from aether.models import Agent, TaskDefinition, ToolDefinition
 from aether.rendering import clean
 from aether.tools import TOOLS
@@ -122,13 +121,13 @@ def read_arguments(raw: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
             raise BadArgumentsError(f"the arguments are not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise BadArgumentsError("the arguments must be one JSON object")
-    values = json.loads(clean(json.dumps(values, ensure_ascii=False)))
+    cleaned: dict[str, Any] = json.loads(clean(json.dumps(values, ensure_ascii=False)))
     checker = jsonschema.Draft202012Validator(dict(schema) or {"type": "object"})
-    problems = sorted(checker.iter_errors(values), key=lambda one: list(map(str, one.path)))
+    problems = sorted(checker.iter_errors(cleaned), key=lambda one: list(map(str, one.path)))
     if problems:
         told = "; ".join(_problem(one) for one in problems[:5])
         raise BadArgumentsError(f"{told}. The tool was not run.")
-    return values
+    return cleaned
 
 
 def _problem(error: Any) -> str:

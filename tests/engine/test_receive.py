@@ -17,7 +17,7 @@ from aether.models import (
     TriggerTaskMapping,
     WebhookMapping,
 )
-from aether.vocabulary import SourceName
+from aether.vocabulary import DeliveryStatus, SourceName
 from tests.engine.conftest import RecordingQueue
 
 OPENED = SourceEvent(
@@ -115,9 +115,9 @@ async def test_what_had_no_mapping_is_routed_anew_when_it_comes_again(
     assert third.status == "duplicate"
     assert ignored.delivery_id == again.delivery_id == third.delivery_id
     stored = await Delivery.get(id=again.delivery_id)
-    assert (stored.status, stored.canonical_triggers, stored.reason) == (
-        "routed", ["issue.created"], None,
-    )  # fmt: skip
+    assert stored.status is DeliveryStatus.ROUTED
+    assert stored.canonical_triggers == ["issue.created"]
+    assert stored.reason is None
     assert queue.hinted == again.executions
 
 

@@ -1,5 +1,7 @@
 """From an event to triggers to tasks, by the rows and the verdicts alone."""
 
+from collections.abc import Mapping
+
 from aether.engine.configuration import Configuration, Gate, Rule
 from aether.engine.route import Start, mapped_trigger, programs_for, route
 from aether.events import Actor, Candidate, SourceEvent
@@ -22,9 +24,9 @@ def event(
 
 
 def known(
-    sources: dict[tuple[str, str | None], str] | None = None,
+    sources: Mapping[tuple[str, str | None], str] | None = None,
     rules: tuple[Rule, ...] = (),
-    gates: dict[str, tuple[Gate, ...]] | None = None,
+    gates: Mapping[str, tuple[Gate, ...]] | None = None,
 ) -> Configuration:
     rows = sources if sources is not None else {("issues", "opened"): "issue.created"}
     return Configuration(
@@ -51,7 +53,10 @@ def gate(
 
 
 def test_the_sharpest_candidate_with_a_row_gives_the_trigger() -> None:
-    rows = {("pull_request", "merged"): "pr.merged", ("pull_request", "closed"): "pr.closed"}
+    rows: dict[tuple[str, str | None], str] = {
+        ("pull_request", "merged"): "pr.merged",
+        ("pull_request", "closed"): "pr.closed",
+    }
     merged = event(("pull_request", "merged"), ("pull_request", "closed"))
 
     assert mapped_trigger(known(rows), merged) == "pr.merged"

@@ -1,0 +1,1 @@
+"""The language model and the embedder: what they are asked, and what they answer."""

@@ -1,0 +1,266 @@
+"""Asks the language model once, and reads its reply into a form that any provider takes back."""
+
+import asyncio
+import json
+import math
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from aether.config import Settings
+from aether.errors import AetherError, NotConfiguredError, UpstreamError
+from aether.llm import provider
+from aether.rendering import clean, is_blank
+
+LONGEST_ID: Final = 100
+LONGEST_NAME: Final = 64
+SIGNATURE: Final = "__thought__"
+"""LiteLLM hangs Gemini's thought signature, kilobytes of it, on a call's id behind this word."""
+
+_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+_ID: Final = re.compile(r"[A-Za-z0-9_.:|-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """The model's request to run a tool; ``arguments`` as it wrote them, readable or not.
+
+    ``id`` is unique within the reply and has at most 100 characters.
+    """
+
+    id: str
+    name: str
+    arguments: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one call cost; zero where the provider does not say or the price is not known."""
+
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the model said. ``message`` belongs into the history; any provider takes it back."""
+
+    text: str | None
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+    message: dict[str, Any]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is neither a tool call nor a text that a reader would see."""
+        return not self.tool_calls and is_blank(self.text)
+
+
+def model_name(settings: Settings, model: str | None) -> str:
+    """The model to ask: ``model`` (the agent's own), else LLM_MODEL.
+
+    Raises:
+        NotConfiguredError: neither is set; names LLM_MODEL and LLM_BASE_URL.
+    """
+    name = clean(model or settings.llm_model or "").strip()
+    if name:
+        return name
+    if settings.llm_base_url:
+        raise NotConfiguredError("LLM_MODEL: not set; name a model that LLM_BASE_URL serves")
+    raise NotConfiguredError(
+        "no model is configured: set LLM_MODEL, with LLM_BASE_URL for an OpenAI-compatible server"
+    )
+
+
+async def complete(
+    settings: Settings,
+    *,
+    model: str | None,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    timeout: float,
+) -> Reply:
+    """One call of the model, sent once; whoever asked decides whether to ask again.
+
+    Args:
+        model: the agent's own; None means LLM_MODEL.
+        messages: OpenAI's chat form.
+        tools: OpenAI's form; None or empty offers none.
+        timeout: seconds until the whole reply must be there, loading LiteLLM not counted.
+
+    Raises:
+        NotConfiguredError: no model, no key, or the key was refused (401, 403); names the setting.
+        UpstreamError: ``retryable`` says whether the same call may succeed later; a prompt that
+            is too long, 400, 404 and 422 will not.
+    """
+    name = model_name(settings, model)
+    library = await asyncio.to_thread(provider.litellm)
+    target = await asyncio.to_thread(provider.chat_target, settings, name)
+    offered = list(tools or ()) or _declared(target, messages)
+    arguments = {
+        **target.arguments,
+        "messages": deepcopy(list(messages)),  # LiteLLM writes into what it is given
+        "timeout": timeout,
+        "max_retries": 0,
+        "num_retries": 0,
+        **({"tools": deepcopy(offered)} if offered else {}),
+    }
+    failed: AetherError
+    try:
+        async with asyncio.timeout(timeout):
+            answer = await library.acompletion(**arguments)
+    except provider.failures() as error:
+        failed = provider.failure(error, target, settings)
+    else:
+        return _read(library, answer, target)
+    raise failed  # outside of the except: the cause, secrets and all, is not chained to it
+
+
+async def close() -> None:
+    """Close LiteLLM's connections, if it was loaded; for the end of a worker."""
+    if provider.litellm.cache_info().currsize:
+        await provider.litellm().close_litellm_async_clients()
+
+
+def _declared(
+    target: provider.Target, messages: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The tools of the history by name, for Bedrock, which refuses it without any."""
+    if not target.provider.startswith("bedrock"):
+        return []
+    names = {call["function"]["name"] for one in messages for call in one.get("tool_calls") or ()}
+    schema = {"type": "object", "properties": {}}
+    return [
+        {"type": "function", "function": {"name": name, "parameters": schema}}
+        for name in sorted(names)
+    ]
+
+
+def _read(library: Any, answer: Any, target: provider.Target) -> Reply:
+    choices = getattr(answer, "choices", None)
+    if not choices:
+        raise UpstreamError(f"the model {target.name!r} answered without a choice")
+    said = choices[0].message
+    content = getattr(said, "content", None)
+    text = clean(content) if isinstance(content, str) else None
+    calls, history = _calls(getattr(said, "tool_calls", None) or ())
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if history:
+        message["tool_calls"] = history
+    elif text is None:
+        message["content"] = ""
+    message |= _reasoning(said, target)
+    return Reply(
+        text=text,
+        tool_calls=calls,
+        usage=_usage(library, answer, target),
+        message=message,
+    )
+
+
+def _reasoning(said: Any, target: provider.Target) -> dict[str, Any]:
+    """What some providers want back beside their tool calls; a foreign server gets plain OpenAI."""
+    if "api_base" in target.arguments:
+        return {}
+    found = {}
+    for name in ("reasoning_content", "thinking_blocks"):
+        value = getattr(said, name, None)
+        if value:
+            found[name] = json.loads(clean(json.dumps(value, ensure_ascii=False, default=str)))
+    return found
+
+
+def _calls(told: Sequence[Any]) -> tuple[tuple[ToolCall, ...], list[dict[str, Any]]]:
+    """The calls, and how the history shows them.
+
+    A call that comes twice under one id is one call; another call under a used id gets its own.
+    """
+    calls: dict[str, ToolCall] = {}
+    history = []
+    for one in told:
+        function = one.function
+        name = clean(str(function.name or ""))
+        arguments = clean(function.arguments) if isinstance(function.arguments, str) else None
+        call_id, signature = _call_id(one)
+        if call_id in calls:
+            if (calls[call_id].name, calls[call_id].arguments) == (name, arguments):
+                continue
+            call_id = _new_id()
+        calls[call_id] = ToolCall(id=call_id, name=name, arguments=arguments)
+        shown: dict[str, Any] = {
+            "id": call_id,
+            "type": "function",
+            "function": {
+                "name": _NAME.sub("_", name)[:LONGEST_NAME] or "unnamed",
+                "arguments": arguments if _is_object(arguments) else "{}",
+            },
+        }
+        if signature:
+            shown["provider_specific_fields"] = {"thought_signature": signature}
+        history.append(shown)
+    return tuple(calls.values()), history
+
+
+def _call_id(call: Any) -> tuple[str, str | None]:
+    """The call's id, made up where it has none that can be kept, and Gemini's signature."""
+    call_id, _, signature = clean(str(call.id or "")).partition(SIGNATURE)
+    fields = getattr(call, "provider_specific_fields", None)
+    told = fields.get("thought_signature") if isinstance(fields, dict) else None
+    signature = told if isinstance(told, str) else signature
+    if len(call_id) > LONGEST_ID or not _ID.fullmatch(call_id):
+        call_id = _new_id()
+    return call_id, signature or None
+
+
+def _new_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
+def _is_object(arguments: str | None) -> bool:
+    """Whether a provider takes these arguments: text of one JSON object."""
+    try:
+        value = json.loads(arguments or "", parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _usage(library: Any, answer: Any, target: provider.Target) -> Usage:
+    told = getattr(answer, "usage", None)
+    prompt = _count(getattr(told, "prompt_tokens", None))
+    completion = _count(getattr(told, "completion_tokens", None))
+    model = clean(str(getattr(answer, "model", None) or "")).removeprefix("custom_openai/")
+    return Usage(
+        model=(model or target.name)[:200],
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cost_usd=_cost(library, answer, target, prompt, completion),
+    )
+
+
+def _count(value: Any) -> int:
+    return min(max(value, 0), 10**12) if isinstance(value, int) else 0
+
+
+def _cost(
+    library: Any, answer: Any, target: provider.Target, prompt: int, completion: int
+) -> Decimal:
+    """What LiteLLM or its proxy says; else the list price of a model of that name, else 0."""
+    cost = getattr(answer, "_hidden_params", {}).get("response_cost")
+    if not isinstance(cost, (int, float)):
+        price = library.model_cost.get(target.name, {})
+        cost = prompt * (price.get("input_cost_per_token") or 0)
+        cost += completion * (price.get("output_cost_per_token") or 0)
+    if not math.isfinite(cost) or cost < 0:
+        return Decimal(0)
+    return round(Decimal(str(min(cost, 10**6))), 8)

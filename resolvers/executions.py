@@ -1,0 +1,89 @@
+"""Task executions: list, read with the exact prompt, restart, cancel."""
+
+from typing import Annotated
+
+from pydantic.types import Strict
+
+from aether.engine import restart as stage
+from aether.engine.restart import Restarted
+from aether.engine.runtime import runtime
+from aether.errors import NotFoundError
+from aether.models import ExecutionMessage, TaskExecution
+from aether.vocabulary import ExecutionStatus
+from resolvers.fields import Page, Positive, Reference, RowId
+from resolvers.rows import LARGEST_LOG_ID, criteria, find, page
+
+Status = Annotated[ExecutionStatus, Strict(strict=False)]
+
+
+class ExecutionFilter(Page):
+    """Which task executions."""
+
+    task_id: Reference | None = None
+    agent_id: Reference | None = None
+    project_id: Positive | None = None
+    delivery_id: RowId | None = None
+    status: Status | None = None
+
+
+async def list_executions(wanted: ExecutionFilter) -> list[TaskExecution]:
+    """Task executions, newest first."""
+    return await page(TaskExecution.filter(**criteria(wanted)).order_by("-id"), wanted)
+
+
+async def get_execution(id: int) -> TaskExecution:
+    """One task execution, or NotFoundError."""
+    return await find(TaskExecution, "task execution", id, largest=LARGEST_LOG_ID)
+
+
+async def list_messages(execution: TaskExecution) -> list[ExecutionMessage]:
+    """What the model was sent and said in the execution's current run, in order."""
+    return await ExecutionMessage.filter(execution_id=execution.id, run=execution.run).order_by(
+        "position"
+    )
+
+
+async def executions_of_deliveries(delivery_ids: list[int]) -> list[list[TaskExecution]]:
+    """Each delivery's executions, oldest first, in the order of ``delivery_ids``."""
+    found: dict[int, list[TaskExecution]] = {one: [] for one in delivery_ids}
+    for execution in await TaskExecution.filter(delivery_id__in=delivery_ids).order_by("id"):
+        found[execution.delivery_id].append(execution)
+    return [found[one] for one in delivery_ids]
+
+
+async def restart_execution(id: int) -> Restarted:
+    """Begin the next run of a failed execution.
+
+    Raises:
+        NotFoundError: no execution has this id.
+        ConflictError: it is not failed.
+    """
+    if not 0 < id <= LARGEST_LOG_ID:
+        raise NotFoundError("task execution", id)
+    return await stage.restart(runtime(), id)
+
+
+async def restart_task(id: str) -> Restarted:
+    """Restart the execution that ``id`` is the id of, or the newest failed one of the task ``id``.
+
+    Raises:
+        NotFoundError: there is no such execution, or the task has never been executed.
+        ConflictError: it is not failed, or none of the task's executions is.
+    """
+    if id.isascii() and id.isdigit():  # no task's id begins with a digit
+        if len(id) > len(str(LARGEST_LOG_ID)) or id.startswith("0"):
+            raise NotFoundError("task execution", id)
+        return await restart_execution(int(id))
+    return await stage.restart_newest_failed(runtime(), id)
+
+
+async def cancel_execution(id: int) -> ExecutionStatus:
+    """Cancel an execution; the status it has now, ``running`` until its worker has stopped.
+
+    Raises:
+        NotFoundError: no execution has this id.
+        ConflictError: it has ended already.
+    """
+    if not 0 < id <= LARGEST_LOG_ID:
+        raise NotFoundError("task execution", id)
+    return await stage.cancel(id)

@@ -1,0 +1,111 @@
+"""Projects: list, read, create, change, delete."""
+
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+from aether import audit
+from aether.db import row, transaction
+from aether.errors import NotFoundError
+from aether.models import Project
+from resolvers.fields import ABSENT, Flag, Input, Name, OptionalText, Source
+from resolvers.rows import (
+    LARGEST_ID,
+    All,
+    change,
+    criteria,
+    find,
+    lock,
+    page,
+    unique,
+)
+
+SourceProjectId = Annotated[
+    str, StringConstraints(min_length=1, max_length=400, strip_whitespace=True)
+]
+"""What the source calls a repository or a board: ``myorg/api-service``, ``PROJ``."""
+
+
+class NewProject(Input):
+    """A project to create."""
+
+    name: Name
+    description: OptionalText = None
+    source: Source
+    source_project_id: SourceProjectId
+    enabled: Flag = True
+
+
+class ProjectChanges(Input):
+    """What to change of a project; what is absent stays."""
+
+    name: Name = ABSENT
+    description: OptionalText = ABSENT
+    source: Source = ABSENT
+    source_project_id: SourceProjectId = ABSENT
+    enabled: Flag = ABSENT
+
+
+class ProjectFilter(All):
+    """Which projects."""
+
+    source: Source | None = None
+    enabled: Flag | None = None
+
+
+async def list_projects(wanted: ProjectFilter) -> list[Project]:
+    """Projects, oldest first."""
+    return await page(Project.filter(**criteria(wanted)).order_by("id"), wanted)
+
+
+async def get_project(id: int) -> Project:
+    """One project, or NotFoundError."""
+    return await find(Project, "project", id)
+
+
+async def create_project(new: NewProject) -> Project:
+    """Create a project.
+
+    Raises:
+        ConflictError: the source's project has a row.
+    """
+    with unique(_taken(new.source, new.source_project_id)):
+        async with transaction():
+            project = await Project.create(**new.model_dump())
+            await _record("project.created", project.id, name=project.name)
+    return project
+
+
+async def update_project(id: int, changes: ProjectChanges) -> Project:
+    """Change a project.
+
+    Raises:
+        NotFoundError: there is no such project.
+        ConflictError: another row has that source's project.
+    """
+    with unique("another project already has this source and source_project_id"):
+        async with transaction():
+            project = await lock(Project, "project", id)
+            changed = await change(project, changes)
+            if changed:
+                await _record("project.updated", id, changed=changed)
+    return project
+
+
+async def delete_project(id: int) -> None:
+    """Delete a project with its integrations, or NotFoundError. Its history keeps its id."""
+    if not 0 < id <= LARGEST_ID:
+        raise NotFoundError("project", id)
+    async with transaction():
+        gone = await row("DELETE FROM project WHERE id = $1 RETURNING name", id)
+        if gone is None:
+            raise NotFoundError("project", id)
+        await _record("project.deleted", id, name=gone["name"])
+
+
+def _taken(source: str, source_project_id: str) -> str:
+    return f"project {source_project_id!r} of {source} already exists"
+
+
+async def _record(action: str, project_id: int, **detail: Any) -> None:
+    await audit.record(action, caller="api", detail={"project_id": project_id, **detail})

@@ -1,0 +1,124 @@
+"""What the use cases of configuration do alike: look up, page, change, tell a taken key."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+from pydantic import Field, StringConstraints
+from tortoise.models import Model
+from tortoise.queryset import QuerySet
+
+from aether.clock import now
+from aether.db import UniqueViolation
+from aether.errors import ConflictError, NotFoundError
+from resolvers.fields import Input, Limit, Name, Offset, Page, SnakeId
+
+LARGEST_ID: Final = 2**31 - 1
+"""Of the tables of configuration; an id beyond it would be refused by the driver."""
+LARGEST_LOG_ID: Final = 2**63 - 1
+
+_SNAKE_CASE: Final = get_args(SnakeId)[2:]  # all but its length
+_NOT_BLANK: Final = get_args(Name)[2:]
+
+KeyId = Annotated[str, StringConstraints(max_length=64), *_SNAKE_CASE]
+"""An agent's or a task's id: snake_case, at most 64 characters."""
+KeyRef = Annotated[str, StringConstraints(min_length=1, max_length=64), *_NOT_BLANK]
+"""The id of an agent or a task that need not exist."""
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64), *_NOT_BLANK]
+"""A capability, a category: 1 to 64 characters, kept as sent."""
+Names = Annotated[list[Label], Field(max_length=200)]
+"""Names of tools or capabilities; whether they exist is asked when they are used."""
+
+
+class All(Input):
+    """Which rows of a list of configuration: all of them, unless ``limit`` is given."""
+
+    limit: Limit | None = None
+    offset: Offset = 0
+
+
+M = TypeVar("M", bound=Model)
+
+
+def page(query: QuerySet[M], wanted: All | Page) -> QuerySet[M]:
+    """``query`` cut to what is wanted; its order is the caller's."""
+    query = query.offset(wanted.offset)
+    return query if wanted.limit is None else query.limit(wanted.limit)
+
+
+def criteria(wanted: All | Page) -> dict[str, Any]:
+    """The filters that were given, by column."""
+    return wanted.model_dump(exclude={"limit", "offset"}, exclude_none=True)
+
+
+def absent(alias: str) -> Any:
+    """``ABSENT`` for a field that the wire spells otherwise."""
+    return Field(default_factory=lambda: None, alias=alias)
+
+
+async def find(model: type[M], noun: str, id: int | str, *, largest: int = LARGEST_ID) -> M:
+    """One row by its id.
+
+    Raises:
+        NotFoundError: nothing has it, or can have it.
+    """
+    if isinstance(id, int) and not 0 < id <= largest:
+        raise NotFoundError(noun, id)
+    found = await model.get_or_none(id=id)
+    if found is None:
+        raise NotFoundError(noun, id)
+    return found
+
+
+async def lock(model: type[M], noun: str, id: int | str) -> M:
+    """One row by its id, locked for a change until the transaction ends.
+
+    Raises:
+        NotFoundError: nothing has it, or can have it.
+    """
+    if isinstance(id, int) and not 0 < id <= LARGEST_ID:
+        raise NotFoundError(noun, id)
+    found = await model.select_for_update(no_key=True).get_or_none(id=id)
+    if found is None:
+        raise NotFoundError(noun, id)
+    return found
+
+
+async def change(row: Model, changes: Input) -> list[str]:
+    """Write what was sent and differs into a locked row; its names as on the wire.
+
+    Nothing is written where nothing differs.
+    """
+    sent = changes.model_dump(exclude_unset=True)
+    changed = [name for name, value in sent.items() if getattr(row, name) != value]
+    if not changed:
+        return []
+    for name in changed:
+        setattr(row, name, sent[name])
+    told = [*changed]
+    if "updated_at" in row._meta.fields:  # noqa: SLF001 # Tortoise's documented way to a model's fields
+        row.updated_at = now()
+        told.append("updated_at")
+    await row.save(update_fields=told)
+    fields = type(changes).model_fields
+    return [fields[name].alias or name for name in changed]
+
+
+@contextmanager
+def unique(text: str, **by_constraint: str) -> Iterator[None]:
+    """Turn a taken unique key into a ConflictError. Stands around the transaction, not in it.
+
+    ``by_constraint``: another text where the violated constraint's name holds the keyword.
+
+    Raises:
+        ConflictError: says ``text``.
+    """
+    try:
+        yield
+    except UniqueViolation as error:
+        cause: Any = error.args[0] if error.args else None
+        if getattr(cause, "sqlstate", None) != "23505":
+            raise  # another constraint: a bug of ours
+        name = getattr(cause, "constraint_name", None) or ""
+        told = next((told for part, told in by_constraint.items() if part in name), text)
+        raise ConflictError(told) from None

@@ -1,0 +1,144 @@
+"""Task definitions: list, read, create, change, delete."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+from pydantic.types import Strict
+
+from aether import audit
+from aether.db import row, transaction
+from aether.errors import NotFoundError
+from aether.models import TaskDefinition, TriggerTaskMapping
+from aether.vocabulary import MemoryScope, ToolReach
+from resolvers.fields import (
+    ABSENT,
+    INTEGRAL,
+    Flag,
+    Input,
+    Name,
+    OptionalText,
+    Scope,
+    Text,
+)
+from resolvers.rows import (
+    All,
+    KeyId,
+    KeyRef,
+    Names,
+    absent,
+    change,
+    criteria,
+    find,
+    lock,
+    page,
+    unique,
+)
+
+SHADOWED: Final = ("triggers", "sources", "seed")
+"""Ids that the reference's own paths stand for: ``/api/tasks/triggers``."""
+
+
+def _reachable(id: str) -> str:
+    if id in SHADOWED:
+        raise ValueError(f"must not be {id}, which is a path of its own")
+    return id
+
+
+TaskId = Annotated[KeyId, AfterValidator(_reachable)]
+Reach = Annotated[ToolReach, Strict(strict=False)]
+Scopes = Annotated[list[Scope], Field(max_length=len(MemoryScope))]
+Rounds = Annotated[int, Strict(), Field(ge=0, le=100), INTEGRAL]
+Seconds = Annotated[int, Strict(), Field(ge=1, le=86_400), INTEGRAL]
+
+
+class NewTask(Input):
+    """A task definition to create."""
+
+    id: TaskId
+    name: Name
+    description: Text
+    actor_id: KeyRef
+    fallback_prompt: OptionalText = Field(None, alias="actor_fallback")
+    required_capabilities: Names = []
+    tools: Names | None = None
+    tool_reach: Reach = ToolReach.ITEM
+    memory_scopes: Scopes = [MemoryScope.TASK, MemoryScope.PROJECT]
+    max_tool_rounds: Rounds | None = None
+    timeout_seconds: Seconds | None = None
+    enabled: Flag = True
+
+
+class TaskChanges(Input):
+    """What to change of a task definition; what is absent stays."""
+
+    name: Name = ABSENT
+    description: Text = ABSENT
+    actor_id: KeyRef = ABSENT
+    fallback_prompt: OptionalText = absent("actor_fallback")
+    required_capabilities: Names = ABSENT
+    tools: Names | None = ABSENT
+    tool_reach: Reach = ABSENT
+    memory_scopes: Scopes = ABSENT
+    max_tool_rounds: Rounds | None = ABSENT
+    timeout_seconds: Seconds | None = ABSENT
+    enabled: Flag = ABSENT
+
+
+class TaskFilter(All):
+    """Which task definitions."""
+
+    actor_id: KeyRef | None = None
+    enabled: Flag | None = None
+
+
+async def list_tasks(wanted: TaskFilter) -> list[TaskDefinition]:
+    """Task definitions, oldest first."""
+    query = TaskDefinition.filter(**criteria(wanted)).order_by("created_at", "id")
+    return await page(query, wanted)
+
+
+async def get_task(id: str) -> TaskDefinition:
+    """One task definition, or NotFoundError."""
+    return await find(TaskDefinition, "task", id)
+
+
+async def create_task(new: NewTask) -> TaskDefinition:
+    """Create a task definition; its actor need not exist.
+
+    Raises:
+        ConflictError: its id is taken.
+    """
+    with unique(f"task {new.id!r} already exists"):
+        async with transaction():
+            task = await TaskDefinition.create(**new.model_dump())
+            await _record("task.created", task.id, name=task.name)
+    return task
+
+
+async def update_task(id: str, changes: TaskChanges) -> TaskDefinition:
+    """Change a task definition, or NotFoundError; runs under way keep what they began with."""
+    async with transaction():
+        task = await lock(TaskDefinition, "task", id)
+        changed = await change(task, changes)
+        if changed:
+            await _record("task.updated", id, changed=changed)
+    return task
+
+
+async def delete_task(id: str) -> None:
+    """Delete a task definition with its trigger mappings, or NotFoundError.
+
+    Its executions stay; one that has not begun fails and says why.
+    """
+    async with transaction():
+        # First the lock: whoever maps a trigger to the task holds its row until they commit. The
+        # rows go after it, mappings first: who deletes takes the configuration's version last.
+        if await row("SELECT 1 FROM task_definition WHERE id = $1 FOR UPDATE", id) is None:
+            raise NotFoundError("task", id)
+        mappings = await TriggerTaskMapping.filter(task_id=id).delete()
+        await TaskDefinition.filter(id=id).delete()
+        await _record("task.deleted", id, trigger_mappings=mappings)
+
+
+async def _record(action: str, task_id: str, **detail: Any) -> None:
+    await audit.record(action, caller="api", detail={"task_id": task_id, **detail})

@@ -1,0 +1,196 @@
+"""Tool definitions: list, create, change, delete; and the history of tool executions."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic.types import Strict
+
+from aether import audit
+from aether.db import row, transaction
+from aether.errors import NotFoundError
+from aether.models import ToolDefinition, ToolExecution
+from aether.vocabulary import ToolEffect, ToolExecutionStatus
+from resolvers.fields import ABSENT, Flag, Input, JsonObject, LooseText, Page, Reference, RowId
+from resolvers.rows import (
+    LARGEST_ID,
+    All,
+    Label,
+    change,
+    criteria,
+    find,
+    lock,
+    page,
+    unique,
+)
+
+NAME: Final = r"^[A-Za-z0-9_-]{1,64}$"
+"""What model providers take as a function's name:
+https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools"""
+
+
+def _callable_name(value: str) -> str:
+    if not value.isascii() or not value.replace("_", "a").replace("-", "a").isalnum():
+        raise ValueError("must be letters, digits, '_' and '-', such as add_comment")
+    return value
+
+
+def _schema(value: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema of an object whose references stay within it, or empty: no arguments."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    if not value:
+        return value
+    if value.get("type") != "object":
+        raise ValueError('must be a JSON Schema with "type": "object"')
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        where = ".".join(map(str, error.absolute_path)) or "the schema"
+        raise ValueError(f"must be a valid JSON Schema; {where[:200]} is not") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    for reference in _references(value):
+        if not reference.startswith("#"):  # a validator would fetch it, from wherever it points
+            raise ValueError("a $ref must stay within the schema, such as #/$defs/item")
+        if not _leads_somewhere(value, reference):
+            raise ValueError(f"$ref {reference[:200]} names nothing in the schema")
+    return value
+
+
+def _references(schema: Any) -> Iterator[str]:
+    waiting = [schema]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from (
+                one[key] for key in ("$ref", "$dynamicRef") if isinstance(one.get(key), str)
+            )
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def _leads_somewhere(schema: Any, reference: str) -> bool:
+    if not reference.startswith("#/"):
+        return reference == "#"  # anchors are not worth their rules
+    found = schema
+    for step in unquote(reference[2:]).split("/"):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            return False
+    return isinstance(found, dict | bool)
+
+
+ToolName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    AfterValidator(_callable_name),
+    Field(json_schema_extra={"pattern": NAME}),
+]
+Parameters = Annotated[JsonObject, AfterValidator(_schema)]
+Effect = Annotated[ToolEffect, Strict(strict=False)]
+Status = Annotated[ToolExecutionStatus, Strict(strict=False)]
+
+
+class NewTool(Input):
+    """A tool definition to create; it can be called where its name is that of a built-in tool."""
+
+    name: ToolName
+    description: LooseText = ""
+    category: Label | None = None
+    parameters: Parameters = {}
+    effect: Effect = ToolEffect.READS
+    enabled: Flag = True
+
+
+class ToolChanges(Input):
+    """What to change of a tool definition; what is absent stays."""
+
+    name: ToolName = ABSENT
+    description: LooseText = ABSENT
+    category: Label | None = ABSENT
+    parameters: Parameters = ABSENT
+    effect: Effect = ABSENT
+    enabled: Flag = ABSENT
+
+
+class ToolFilter(All):
+    """Which tool definitions."""
+
+    category: Reference | None = None
+    enabled: Flag | None = None
+
+
+class ToolExecutionFilter(Page):
+    """Which tool executions."""
+
+    agent_id: Reference | None = None
+    execution_id: RowId | None = None
+    tool: Reference | None = None
+    status: Status | None = None
+
+
+async def list_tools(wanted: ToolFilter) -> list[ToolDefinition]:
+    """Tool definitions, oldest first."""
+    return await page(ToolDefinition.filter(**criteria(wanted)).order_by("id"), wanted)
+
+
+async def get_tool(id: int) -> ToolDefinition:
+    """One tool definition, or NotFoundError."""
+    return await find(ToolDefinition, "tool", id)
+
+
+async def create_tool(new: NewTool) -> ToolDefinition:
+    """Create a tool definition.
+
+    Raises:
+        ConflictError: its name is taken.
+    """
+    with unique(f"tool {new.name!r} already exists"):
+        async with transaction():
+            tool = await ToolDefinition.create(**new.model_dump())
+            await _record("tool.created", tool.id, name=tool.name)
+    return tool
+
+
+async def update_tool(id: int, changes: ToolChanges) -> ToolDefinition:
+    """Change a tool definition.
+
+    Raises:
+        NotFoundError: there is no such tool.
+        ConflictError: another tool has the name.
+    """
+    with unique(f"tool {changes.name!r} already exists"):
+        async with transaction():
+            tool = await lock(ToolDefinition, "tool", id)
+            changed = await change(tool, changes)
+            if changed:
+                await _record("tool.updated", id, name=tool.name, changed=changed)
+    return tool
+
+
+async def delete_tool(id: int) -> None:
+    """Delete a tool definition, or NotFoundError; agents are offered it no more."""
+    if not 0 < id <= LARGEST_ID:
+        raise NotFoundError("tool", id)
+    async with transaction():
+        gone = await row("DELETE FROM tool_definition WHERE id = $1 RETURNING name", id)
+        if gone is None:
+            raise NotFoundError("tool", id)
+        await _record("tool.deleted", id, name=gone["name"])
+
+
+async def list_tool_executions(wanted: ToolExecutionFilter) -> list[ToolExecution]:
+    """Tool executions, newest first."""
+    return await page(ToolExecution.filter(**criteria(wanted)).order_by("-id"), wanted)
+
+
+async def _record(action: str, tool_id: int, **detail: Any) -> None:
+    await audit.record(action, caller="api", detail={"tool_id": tool_id, **detail})

@@ -1,0 +1,71 @@
+"""What each agent has used: tasks, calls, tokens, cost."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from aether.db import rows
+from resolvers.fields import Input, Moment, Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """One agent's share; ``agent_id`` is None where fallback prompts spoke."""
+
+    agent_id: str | None
+    tasks: int
+    tasks_completed: int
+    tasks_failed: int
+    llm_calls: int
+    tool_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: Decimal
+
+
+class UsageFilter(Input):
+    """Which executions to count: created from ``since`` on and before ``until``."""
+
+    since: Moment | None = None
+    until: Moment | None = None
+    agent_id: Reference | None = None
+
+
+# Sums of bigint are numeric, so they do not end at 64 bits. An execution that waits for its first
+# worker has no agent yet, and counts for none.
+_SUMS: Final = """
+SELECT agent_id, count(*) AS tasks,
+  count(*) FILTER (WHERE status = 'succeeded') AS tasks_completed,
+  count(*) FILTER (WHERE status = 'failed') AS tasks_failed,
+  sum(llm_calls) AS llm_calls, sum(tool_calls) AS tool_calls,
+  sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
+  sum(prompt_tokens::numeric + completion_tokens) AS total_tokens, sum(cost_usd) AS cost_usd
+FROM task_execution
+WHERE ($1::timestamptz IS NULL OR created_at >= $1)
+  AND ($2::timestamptz IS NULL OR created_at < $2)
+  AND ($3::text IS NULL OR agent_id = $3)
+  AND NOT (status = 'queued' AND agent_id IS NULL AND agent_reason IS NULL)
+GROUP BY agent_id
+ORDER BY agent_id NULLS LAST
+"""
+
+
+async def list_usage(wanted: UsageFilter) -> list[Usage]:
+    """Each agent's usage, by its id; last what no agent used."""
+    found = await rows(_SUMS, wanted.since, wanted.until, wanted.agent_id)
+    return [
+        Usage(
+            agent_id=one["agent_id"],
+            tasks=one["tasks"],
+            tasks_completed=one["tasks_completed"],
+            tasks_failed=one["tasks_failed"],
+            llm_calls=int(one["llm_calls"]),
+            tool_calls=int(one["tool_calls"]),
+            prompt_tokens=int(one["prompt_tokens"]),
+            completion_tokens=int(one["completion_tokens"]),
+            total_tokens=int(one["total_tokens"]),
+            cost_usd=one["cost_usd"],
+        )
+        for one in found
+    ]

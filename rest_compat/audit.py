@@ -1,0 +1,46 @@
+"""REST: an agent's audit log. The reference, "Agent Audit Log"; its shape: contract.md."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from resolvers import audit
+from resolvers.fields import JsonObject, Page
+from rest_compat.op import Call, Op
+from rest_compat.shapes import Shape
+
+AUDIT_ENTRY: Final = Shape(
+    "AuditEntry",
+    id=int,
+    agent_id=str | None,
+    action=str,
+    execution_id=int | None,
+    detail=JsonObject,
+    created_at=datetime,
+)
+
+
+async def list_agent_audit(call: Call) -> Any:
+    return await audit.list_agent_audit(call.path["id"], call.query)
+
+
+OPS: Final = (
+    Op(
+        "GET",
+        "/api/agents/{id}/audit",
+        list_agent_audit,
+        summary="Audit log of an agent, newest first; outlives the agent",
+        tag="Agent Audit Log",
+        query=Page,
+        out=[AUDIT_ENTRY],
+        answer=[
+            {
+                "id": 7,
+                "agent_id": "ta_leo",
+                "action": "task.completed",
+                "execution_id": 2,
+                "detail": {"task_id": "tech_discovery_review"},
+                "created_at": "2026-02-18T10:00:00Z",
+            }
+        ],
+    ),
+)

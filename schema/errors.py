@@ -1,0 +1,69 @@
+"""GraphQL's side of aether.errors: every error carries a code, and a bug carries no text."""
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from graphql import GraphQLError
+from strawberry.schema.exceptions import InvalidOperationTypeError
+
+from aether.errors import HTTP_STATUS, AetherError, ErrorCode
+
+log = logging.getLogger(__name__)
+
+BUG: Final = "internal error"
+
+GIVEN_VALUES: Final = (
+    (re.compile(r"[,.]? [Ff]ound:? .*", re.DOTALL), "."),
+    (re.compile(r"(cannot represent [^:]*): .*", re.DOTALL), r"\1"),
+    (re.compile(r"Value '.*' does not exist in", re.DOTALL), "Value does not exist in"),
+)
+"""How graphql-core quotes what a client sent, which may be a secret in the wrong place."""
+
+
+def finish_errors(errors: Iterable[GraphQLError]) -> None:
+    """Give each error its code, in place; hide and log the text of a bug.
+
+    Strawberry calls this for every result of every transport, streamed ones included. Errors
+    that were finished before are left as they are, so nothing is logged twice.
+    """
+    for error in errors:
+        match error.original_error:
+            case AetherError() as ours:
+                error.extensions = {"code": ours.code}
+            case InvalidOperationTypeError():
+                error.extensions = {"code": ErrorCode.METHOD_NOT_ALLOWED}
+            case None | GraphQLError():  # the request itself is wrong
+                _settle_refusal(error)
+            case bug:
+                _hide(error, bug)
+
+
+def _settle_refusal(error: GraphQLError) -> None:
+    if error.extensions and "code" in error.extensions:
+        error.extensions = {"code": error.extensions["code"]}
+        return
+    for pattern, replacement in GIVEN_VALUES:
+        error.message = pattern.sub(replacement, error.message)
+    error.extensions = {"code": ErrorCode.INVALID_INPUT}
+
+
+def _hide(error: GraphQLError, bug: Exception) -> None:
+    if error.extensions == {"code": ErrorCode.INTERNAL}:
+        return
+    log.error("unhandled error at %s", error.path or "the operation", exc_info=bug)
+    error.message = BUG
+    error.extensions = {"code": ErrorCode.INTERNAL}
+
+
+def code_of_status(status: int) -> ErrorCode:
+    """The code of an answer that fails before any operation is run."""
+    if status == HTTP_STATUS[ErrorCode.INVALID_INPUT]:
+        return ErrorCode.INVALID_INPUT  # two codes share 400
+    return next((code for code, at in HTTP_STATUS.items() if at == status), ErrorCode.INTERNAL)
+
+
+def error_body(text: str, code: ErrorCode) -> dict[str, Any]:
+    """What is answered when no operation was run: GraphQL's shape, without ``data``."""
+    return {"errors": [{"message": text, "extensions": {"code": code}}]}

@@ -1,0 +1,84 @@
+"""Tests that the reference's endpoints are all there, and that the document shows true examples."""
+
+import re
+from typing import Any, Final
+
+import jsonschema
+import pytest
+
+from rest_compat import OPS
+from rest_compat.openapi import document
+from tests.doors.calls import Door
+
+REFERENCE: Final = """
+GET /health
+GET /api/agents
+GET /api/agents/:id
+POST /api/agents
+PUT /api/agents/:id
+DELETE /api/agents/:id
+POST /api/agents/seed
+GET /api/agents/:id/capabilities
+POST /api/agents/:id/capabilities
+DELETE /api/agents/:id/capabilities/:capabilityId
+POST /api/agents/capabilities/seed
+GET /api/agents/:id/audit
+GET /api/projects
+GET /api/projects/:id
+POST /api/projects
+PUT /api/projects/:id
+DELETE /api/projects/:id
+GET /api/tasks
+GET /api/tasks/:id
+POST /api/tasks
+POST /api/tasks/seed
+POST /api/tasks/:id/restart
+GET /api/tasks/triggers
+POST /api/tasks/triggers
+POST /api/tasks/triggers/seed
+GET /api/tasks/sources
+POST /api/tasks/sources
+POST /api/tasks/sources/seed
+POST /webhook/:slug
+GET /api/webhook-mappings
+POST /api/webhook-mappings
+POST /api/webhook-mappings/seed
+GET /api/tools
+POST /api/tools
+POST /api/tools/seed
+GET /api/tool-executions
+GET /api/usage
+"""
+
+
+def test_every_endpoint_of_the_reference_is_there() -> None:
+    ours = {f"{op.method} {re.sub('{.*?}', ':', op.path)}" for op in OPS}
+
+    assert {re.sub(":[A-Za-z]+", ":", line) for line in REFERENCE.split("\n") if line} <= ours
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.handler.__name__)
+def test_the_documents_examples_are_what_its_schemas_say(op: Any) -> None:
+    made = document(OPS)
+    told = made["paths"][op.path][op.method.lower()]
+
+    def check(value: Any, content: Any) -> None:
+        jsonschema.validate(value, {**content["schema"], "components": made["components"]})
+
+    answer = told["responses"][str(op.status)]["content"]["application/json"]
+    check(op.answer, answer)
+    if op.body is not None:
+        check(op.example, told["requestBody"]["content"]["application/json"])
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/agents/", "/api/agent", "/api/tasks/triggers/", "/api/agents/a/b/c"]
+)
+async def test_what_is_no_path_is_a_404_in_the_references_form(door: Door, path: str) -> None:
+    assert await door.refused("GET", path, None, 404) == "no such path"
+
+
+async def test_another_method_is_a_405_that_names_those_allowed(door: Door) -> None:
+    text = await door.refused("DELETE", "/api/agents", None, 405)
+
+    assert text == "not allowed here; allowed: GET, HEAD, POST"

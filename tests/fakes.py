@@ -1,0 +1,18 @@
+"""Stand-ins for what is outside of us, each of which records what it was told."""
+
+from collections.abc import Sequence
+
+from dramatiq.brokers.stub import StubBroker
+
+from aether.queue import Job, Queue
+
+
+class RecordingQueue(Queue):
+    """A queue that nobody reads: ``hints`` are the (job, ids) it was given, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(StubBroker(middleware=[]))
+        self.hints: list[tuple[Job, list[int]]] = []
+
+    def hint(self, job: Job, ids: Sequence[int]) -> None:
+        self.hints.append((job, list(ids)))

@@ -35,6 +35,7 @@ from aether.leases import Lease, claim, fence, give_back
 from aether.llm import chat, prompts
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Delivery, TaskDefinition, TaskExecution
+from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
 from aether.tools.base import ToolContext
@@ -269,6 +270,8 @@ async def _converse(run: Run, talk: Conversation) -> str:
     most = run.task.max_tool_rounds
     rounds = settings.llm_max_tool_rounds if most is None else most
     while (answer := talk.answer()) is None:
+        if talk.rounds > rounds:  # it called tools in the last call, which offered none
+            return _last_words(talk)
         for call, raw in talk.open_calls():
             context = run.tool_context(talk.rounds, str(call["id"]))
             await talk.add_tool_outcome(await run_call(call, raw, offered, context))
@@ -282,6 +285,16 @@ async def _converse(run: Run, talk: Conversation) -> str:
         tools = _to_model(offered) if talk.rounds < rounds else None
         await _ask(run, talk, tools)
     return answer
+
+
+def _last_words(talk: Conversation) -> str:
+    text = talk.messages[-1].get("content")
+    if not isinstance(text, str) or is_blank(text):
+        raise UpstreamError(
+            "the model went on calling tools after its last round; nothing was posted",
+            retryable=False,
+        )
+    return text
 
 
 async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:

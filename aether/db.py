@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -22,10 +23,14 @@ UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
     DBConnectionError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
     ConnectionError,
     TimeoutError,
+    FileNotFoundError,  # the server's unix socket is gone
+    socket.gaierror,
 )
 """What "the database is out of reach" raises, whichever layer notices it."""
 
@@ -75,6 +80,7 @@ def tortoise_config(url: SecretStr | str, *, pool: int = 10) -> dict[str, Any]:
         "maxsize": pool,
         "command_timeout": 60,
         "server_settings": {
+            "plan_cache_mode": "force_custom_plan",  # a generic plan took 35 ms where 5 do
             "application_name": "aether",
             "timezone": "UTC",
             "hnsw.iterative_scan": "relaxed_order",

@@ -1,7 +1,7 @@
 """What a source says and the engine hears: plain values, no I/O, the same for every platform."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from aether.vocabulary import SourceName
@@ -76,9 +76,14 @@ class SourceEvent:
 
     def summary(self) -> dict[str, Any]:
         """All but the payload, as JSON: what the delivery row keeps and jq sees as ``$event``."""
-        told = asdict(self)
-        del told["payload"]
-        return told
+        names = (one.name for one in fields(self) if one.name != "payload")
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def event_from_summary(told: Mapping[str, Any], payload: Mapping[str, Any]) -> SourceEvent:

@@ -141,7 +141,7 @@ def test_our_own_comment_starts_nothing_and_a_persons_comment_does(running: Syst
 
     assert echo.status == 200
     assert '"status":"ignored"' in echo.answer
-    assert (stripped.json()["status"], stripped.json()["executions"]) == ("ignored", [])
+    assert stripped.json()["executions"] == []
     assert stripped.json()["canonical_trigger"] == "issue.commented"
     assert person.json()["status"] == "accepted"
     [second] = person.json()["executions"]

@@ -17,7 +17,9 @@ def main(paths: list[str]) -> int:
             continue
         cases = ET.parse(path).getroot().findall(".//testcase")  # our own pytest wrote it
         skipped = [(case, mark) for case in cases if (mark := case.find("skipped")) is not None]
-        failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+        failed = sum(
+            case.find("failure") is not None or case.find("error") is not None for case in cases
+        )
         passed = len(cases) - len(skipped) - failed
         found.add(path.stem)
         passed_in_all, failed_in_all = passed_in_all + passed, failed_in_all + failed

@@ -44,6 +44,10 @@ HTTP_STATUS: Final[Mapping[ErrorCode, int]] = {
 }
 
 
+OUT_OF_REACH: Final = "the database or the queue is out of reach; try again"
+"""What both doors say when a driver's own error means that."""
+
+
 class AetherError(Exception):
     """Base of every expected failure; its text is safe to show a client."""
 

@@ -56,6 +56,7 @@ def application(settings: Settings) -> ASGIApp:
         install(runtime)
         watchdog = Watchdog(settings, component="web", redact=redacting)
         watchdog.start()
+        log.info("listening on http://%s:%s", settings.host, settings.port)
         try:
             yield
         finally:
@@ -97,7 +98,7 @@ def run(settings: Settings) -> int:
             port=settings.port,
             loop="uvloop",
             http="httptools",
-            ws="websockets",
+            ws="websockets-sansio",
             lifespan="on",
             access_log=False,
             log_config=None,

@@ -196,7 +196,8 @@ def configure_logging(component: str, *, redact: Redact = str, level: int = logg
     stream.setFormatter(LineFormatter(component, redact))
     root.addHandler(stream)
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore"):  # they log whole addresses, queries included
+    # the first two log whole addresses, queries included; the others tell what we tell ourselves
+    for chatty in ("httpx", "httpcore", "dramatiq", "tortoise", "LiteLLM", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread

@@ -18,6 +18,7 @@ from resolvers.rows import (
     absent,
     change,
     criteria,
+    each,
     find,
     lock,
     page,
@@ -143,6 +144,11 @@ async def capabilities_of(agent_ids: list[str]) -> list[list[AgentCapability]]:
     for one in await AgentCapability.filter(agent_id__in=agent_ids).order_by("id"):
         found[one.agent_id].append(one)
     return [found[agent_id] for agent_id in agent_ids]
+
+
+async def agents_of(ids: list[str]) -> list[Agent | None]:
+    """Agents in the order of ``ids``; None: no such one."""
+    return await each(Agent, ids)
 
 
 async def add_capability(agent_id: str, new: NewCapability) -> AgentCapability:

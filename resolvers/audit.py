@@ -2,7 +2,7 @@
 
 from aether.models import Agent, AuditEntry
 from resolvers.fields import Page
-from resolvers.rows import find, page
+from resolvers.rows import find, page, pages
 
 
 async def list_agent_audit(agent_id: str, wanted: Page) -> list[AuditEntry]:
@@ -16,3 +16,8 @@ async def list_agent_audit(agent_id: str, wanted: Page) -> list[AuditEntry]:
     if not found and not await of_agent.exists():
         await find(Agent, "agent", agent_id)
     return found
+
+
+async def audit_of(keys: list[tuple[str, int, int]]) -> list[list[AuditEntry]]:
+    """Of each (agent's id, limit, offset) that page of its audit entries, newest first."""
+    return await pages(AuditEntry, "agent_id", keys, newest_first=True)

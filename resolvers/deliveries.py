@@ -1,22 +1,25 @@
 """Deliveries: receive, list, read, replay."""
 
+import json
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Final
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
 from pydantic.types import Strict
 
 from aether.credentials import Proof, webhook_proof
+from aether.db import rows
 from aether.engine import receive as stage
 from aether.engine.receive import Receipt
 from aether.engine.runtime import runtime
-from aether.errors import InvalidInputError, NotFoundError, SignatureError
+from aether.errors import AetherError, InvalidInputError, NotFoundError, SignatureError
 from aether.models import Delivery
 from aether.sources import get as get_source
 from aether.sources.base import Source as Platform
 from aether.vocabulary import DeliveryStatus
 from resolvers.fields import Page, Positive, Source
-from resolvers.rows import LARGEST_LOG_ID, criteria, find, page
+from resolvers.rows import LARGEST_LOG_ID, TOGETHER_BYTES, criteria, find, page
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +89,56 @@ async def get_delivery(id: int) -> Delivery:
     return await find(Delivery, "delivery", id, largest=LARGEST_LOG_ID)
 
 
+async def find_delivery(id: int) -> Delivery:
+    """One delivery, as ``list_deliveries`` gives it, or NotFoundError."""
+    [found] = await deliveries_of([id]) if 0 < id <= LARGEST_LOG_ID else [None]
+    if found is None:
+        raise NotFoundError("delivery", id)
+    return found
+
+
 async def deliveries_of(ids: list[int]) -> list[Delivery | None]:
     """Deliveries as ``list_deliveries`` gives them, in the order of ``ids``; None: no such one."""
     found = {one.id: one for one in await Delivery.filter(id__in=ids).only(*LISTED)}
     return [found.get(one) for one in ids]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What may be large of a delivery."""
+
+    event: dict[str, Any]
+    extracted: dict[str, Any]
+    payload: dict[str, Any]
+
+
+_CONTENTS: Final = """
+WITH sized AS (
+  SELECT id, coalesce(sum(octet_length(payload::text)) OVER (
+    ORDER BY id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < $2 AS fits
+  FROM delivery WHERE id = ANY($1::bigint[]))
+SELECT id, fits, CASE WHEN fits THEN event END AS event,
+  CASE WHEN fits THEN extracted END AS extracted, CASE WHEN fits THEN payload END AS payload
+FROM sized JOIN delivery USING (id)
+"""
+
+
+async def contents_of(ids: list[int]) -> list[Content | AetherError]:
+    """What is large of deliveries, in the order of ``ids``; integers of any size exact.
+
+    An InvalidInputError stands where newer ones hold more than ``TOGETHER_BYTES`` already, a
+    NotFoundError where there is no such delivery.
+    """
+    found = {one["id"]: one for one in await rows(_CONTENTS, ids, TOGETHER_BYTES)}
+    return [_content(one, found.get(one)) for one in ids]
+
+
+def _content(id: int, found: Mapping[str, Any] | None) -> Content | AetherError:
+    if found is None:
+        return NotFoundError("delivery", id)
+    if not found["fits"]:
+        return InvalidInputError("payload", "too much at once; ask for fewer deliveries")
+    return Content(**{name: json.loads(found[name]) for name in ("event", "extracted", "payload")})
 
 
 async def replay_delivery(id: int) -> Receipt:

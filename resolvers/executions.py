@@ -1,17 +1,18 @@
 """Task executions: list, read with the exact prompt, restart, cancel."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic.types import Strict
 
+from aether.db import rows
 from aether.engine import restart as stage
 from aether.engine.restart import Restarted
 from aether.engine.runtime import runtime
-from aether.errors import NotFoundError
+from aether.errors import AetherError, InvalidInputError, NotFoundError
 from aether.models import ExecutionMessage, TaskExecution
 from aether.vocabulary import ExecutionStatus
 from resolvers.fields import Page, Positive, Reference, RowId
-from resolvers.rows import LARGEST_LOG_ID, criteria, find, page
+from resolvers.rows import LARGEST_LOG_ID, TOGETHER_BYTES, criteria, each, find, page
 
 Status = Annotated[ExecutionStatus, Strict(strict=False)]
 
@@ -41,6 +42,47 @@ async def list_messages(execution: TaskExecution) -> list[ExecutionMessage]:
     return await ExecutionMessage.filter(execution_id=execution.id, run=execution.run).order_by(
         "position"
     )
+
+
+_MESSAGES: Final = """
+WITH sized AS (
+  SELECT place, sum(octet_length(message::text)) AS size, array_agg(message_id) AS ids
+  FROM (SELECT place, one.id AS message_id, one.message
+        FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY AS wanted(execution_id, run, place)
+        JOIN execution_message AS one USING (execution_id, run)) AS found
+  GROUP BY place)
+SELECT place, ids, coalesce(sum(size) OVER (
+  ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < $3 AS fits
+FROM sized
+"""
+
+
+async def messages_of(
+    keys: list[tuple[int, int]],
+) -> list[list[ExecutionMessage] | AetherError]:
+    """Of each (execution's id, run) what ``list_messages`` gives, in the order of ``keys``.
+
+    An InvalidInputError stands where those before it hold more than ``TOGETHER_BYTES``.
+    """
+    if not keys:
+        return []
+    sized = await rows(_MESSAGES, *map(list, zip(*keys, strict=True)), TOGETHER_BYTES)
+    wanted = [message_id for one in sized if one["fits"] for message_id in one["ids"]]
+    found: dict[tuple[int, int], list[ExecutionMessage]] = {key: [] for key in keys}
+    for message in await ExecutionMessage.filter(id__in=wanted).order_by("position"):
+        found[message.execution_id, message.run].append(message)
+    told: list[list[ExecutionMessage] | AetherError] = [found[key] for key in keys]
+    for one in sized:
+        if not one["fits"]:
+            told[one["place"] - 1] = InvalidInputError(
+                "messages", "too much at once; ask for fewer executions"
+            )
+    return told
+
+
+async def executions_of(ids: list[int]) -> list[TaskExecution | None]:
+    """Task executions in the order of ``ids``; None: no such one."""
+    return await each(TaskExecution, ids)
 
 
 async def executions_of_deliveries(delivery_ids: list[int]) -> list[list[TaskExecution]]:
@@ -74,7 +116,17 @@ async def restart_task(id: str) -> Restarted:
         if len(id) > len(str(LARGEST_LOG_ID)) or id.startswith("0"):
             raise NotFoundError("task execution", id)
         return await restart_execution(int(id))
-    return await stage.restart_newest_failed(runtime(), id)
+    return await restart_newest_failed(id)
+
+
+async def restart_newest_failed(task_id: str) -> Restarted:
+    """Restart the newest failed execution of a task.
+
+    Raises:
+        NotFoundError: the task has never been executed.
+        ConflictError: none of its executions is failed.
+    """
+    return await stage.restart_newest_failed(runtime(), task_id)
 
 
 async def cancel_execution(id: int) -> ExecutionStatus:

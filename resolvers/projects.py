@@ -14,6 +14,7 @@ from resolvers.rows import (
     All,
     change,
     criteria,
+    each,
     find,
     lock,
     page,
@@ -61,6 +62,11 @@ async def list_projects(wanted: ProjectFilter) -> list[Project]:
 async def get_project(id: int) -> Project:
     """One project, or NotFoundError."""
     return await find(Project, "project", id)
+
+
+async def projects_of(ids: list[int]) -> list[Project | None]:
+    """Projects in the order of ``ids``; None: no such one."""
+    return await each(Project, ids)
 
 
 async def create_project(new: NewProject) -> Project:

@@ -1,6 +1,6 @@
 """What the use cases of configuration do alike: look up, page, change, tell a taken key."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar, get_args
 
@@ -10,12 +10,16 @@ from tortoise.queryset import QuerySet
 
 from aether.clock import now
 from aether.db import UniqueViolation
+from aether.db import rows as run
 from aether.errors import ConflictError, NotFoundError
 from resolvers.fields import Input, Limit, Name, Offset, Page, SnakeId
 
 LARGEST_ID: Final = 2**31 - 1
 """Of the tables of configuration; an id beyond it would be refused by the driver."""
 LARGEST_LOG_ID: Final = 2**63 - 1
+TOGETHER_BYTES: Final = 33_554_432
+"""How much JSON one look-up by many keys gives, besides its last: 32 MiB. A payload alone may have
+25, and a list 500 rows."""
 
 _SNAKE_CASE: Final = get_args(SnakeId)[2:]  # all but its length
 _NOT_BLANK: Final = get_args(Name)[2:]
@@ -68,6 +72,47 @@ async def find(model: type[M], noun: str, id: int | str, *, largest: int = LARGE
     if found is None:
         raise NotFoundError(noun, id)
     return found
+
+
+async def each(model: type[M], ids: Sequence[Any]) -> list[M | None]:
+    """Rows by their ids, in the order of ``ids``; None: nothing has this one."""
+    found = {one.pk: one for one in await model.filter(id__in=ids)}
+    return [found.get(one) for one in ids]
+
+
+PageOf = tuple[Any, int, int]
+"""Of the rows that belong to the first, which: limit, offset."""
+
+
+async def pages(
+    model: type[M], column: str, keys: Sequence[PageOf], *, newest_first: bool
+) -> list[list[M]]:
+    """A page of the rows of each key, in the order of ``keys``; two statements for all of them.
+
+    ``column`` holds the key.
+    """
+    if not keys:
+        return []
+    meta = model._meta  # noqa: SLF001 # documented by Tortoise
+    kind = "text" if isinstance(keys[0][0], str) else "bigint"
+    direction = "DESC" if newest_first else "ASC"
+    picked = await run(
+        f"""SELECT place, one.id
+            FROM unnest($1::{kind}[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
+              AS wanted(key, most, skipped, place)
+            CROSS JOIN LATERAL (
+              SELECT id FROM {meta.db_table} WHERE {column} = wanted.key
+              ORDER BY id {direction} LIMIT wanted.most OFFSET wanted.skipped
+            ) AS one
+            ORDER BY place, one.id {direction}""",  # noqa: S608 # our own names
+        *(list(each_of) for each_of in zip(*keys, strict=True)),
+    )
+    found = {one.pk: one for one in await model.filter(id__in={one["id"] for one in picked})}
+    told: list[list[M]] = [[] for _ in keys]
+    for one in picked:
+        if one["id"] in found:  # else it was deleted in between
+            told[one["place"] - 1].append(found[one["id"]])
+    return told
 
 
 async def lock(model: type[M], noun: str, id: int | str) -> M:

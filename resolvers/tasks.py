@@ -28,6 +28,7 @@ from resolvers.rows import (
     absent,
     change,
     criteria,
+    each,
     find,
     lock,
     page,
@@ -100,6 +101,11 @@ async def list_tasks(wanted: TaskFilter) -> list[TaskDefinition]:
 async def get_task(id: str) -> TaskDefinition:
     """One task definition, or NotFoundError."""
     return await find(TaskDefinition, "task", id)
+
+
+async def tasks_of(ids: list[str]) -> list[TaskDefinition | None]:
+    """Task definitions in the order of ``ids``; None: no such one."""
+    return await each(TaskDefinition, ids)
 
 
 async def create_task(new: NewTask) -> TaskDefinition:

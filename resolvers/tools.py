@@ -22,6 +22,7 @@ from resolvers.rows import (
     find,
     lock,
     page,
+    pages,
     unique,
 )
 
@@ -190,6 +191,11 @@ async def delete_tool(id: int) -> None:
 async def list_tool_executions(wanted: ToolExecutionFilter) -> list[ToolExecution]:
     """Tool executions, newest first."""
     return await page(ToolExecution.filter(**criteria(wanted)).order_by("-id"), wanted)
+
+
+async def tool_executions_of(keys: list[tuple[int, int, int]]) -> list[list[ToolExecution]]:
+    """Of each (execution's id, limit, offset) that page of its tool executions, oldest first."""
+    return await pages(ToolExecution, "execution_id", keys, newest_first=False)
 
 
 async def _record(action: str, tool_id: int, **detail: Any) -> None:

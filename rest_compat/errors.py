@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
@@ -11,12 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aether.errors import HTTP_STATUS, AetherError, UnauthenticatedError
+from aether.errors import HTTP_STATUS, OUT_OF_REACH, AetherError, UnauthenticatedError
 from rest_compat.shapes import to_json
 
 log = logging.getLogger(__name__)
-
-OUT_OF_REACH: Final = "the database or the queue is out of reach; try again"
 
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,12 +5,45 @@ from typing import Final
 
 import strawberry
 
-from schema import monitoring
+from schema import (
+    agents,
+    audit,
+    deliveries,
+    enums,
+    executions,
+    mappings,
+    monitoring,
+    projects,
+    seeding,
+    tasks,
+    tools,
+    usage,
+)
 from schema.core import Schema, make_schema
 from schema.limits import LIMITS_TEXT
 
-QUERIES: Final[tuple[type, ...]] = (monitoring.Query,)
-MUTATIONS: Final[tuple[type, ...]] = ()
+QUERIES: Final[tuple[type, ...]] = (
+    monitoring.Query,
+    agents.Query,
+    audit.Query,
+    projects.Query,
+    tasks.Query,
+    mappings.Query,
+    deliveries.Query,
+    executions.Query,
+    tools.Query,
+    usage.Query,
+)
+MUTATIONS: Final[tuple[type, ...]] = (
+    agents.Mutation,
+    projects.Mutation,
+    tasks.Mutation,
+    mappings.Mutation,
+    deliveries.Mutation,
+    executions.Mutation,
+    tools.Mutation,
+    seeding.Mutation,
+)
 SUBSCRIPTIONS: Final[tuple[type, ...]] = ()
 
 SDL_PATH: Final = Path(__file__).with_name("schema.graphql")
@@ -21,7 +54,7 @@ def _root(name: str, parts: tuple[type, ...], description: str) -> type | None:
     """One root type of the parts' fields, in their order."""
     if not parts:
         return None
-    merged = type(name, tuple(reversed(parts)), {})
+    merged = type(name, parts, {})
     return strawberry.type(merged, description=description)
 
 
@@ -29,11 +62,13 @@ def build_schema() -> Schema:
     """The whole schema; a process needs one."""
     query = _root("Query", QUERIES, f"What can be read. {LIMITS_TEXT}")
     assert query is not None  # noqa: S101 - health is always there
-    return make_schema(
+    made = make_schema(
         query,
         _root("Mutation", MUTATIONS, "What can be changed."),
         _root("Subscription", SUBSCRIPTIONS, "What can be followed."),
     )
+    enums.describe(made._schema)  # noqa: SLF001 # Strawberry has no other way to it
+    return made
 
 
 def print_sdl() -> str:

@@ -65,6 +65,6 @@ class FreshLoaders(SchemaExtension):
     def on_execute(self) -> Iterator[None]:
         operation = self.execution_context
         given = operation.context if isinstance(operation.context, Context) else Context()
-        cache = operation.operation_type is not OperationType.SUBSCRIPTION
+        cache = operation.operation_type is OperationType.QUERY
         operation.context = given.for_operation(cache=cache)
         yield

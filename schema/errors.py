@@ -8,7 +8,8 @@ from typing import Any, Final
 from graphql import GraphQLError
 from strawberry.schema.exceptions import InvalidOperationTypeError
 
-from aether.errors import HTTP_STATUS, AetherError, ErrorCode
+from aether.db import UNAVAILABLE
+from aether.errors import HTTP_STATUS, OUT_OF_REACH, AetherError, ErrorCode
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ def finish_errors(errors: Iterable[GraphQLError]) -> None:
                 error.extensions = {"code": ErrorCode.METHOD_NOT_ALLOWED}
             case None | GraphQLError():  # the request itself is wrong
                 _settle_refusal(error)
+            case lost if isinstance(lost, UNAVAILABLE):
+                log.warning("out of reach at %s: %r", error.path or "the operation", lost)
+                error.message = OUT_OF_REACH
+                error.extensions = {"code": ErrorCode.UNAVAILABLE}
             case bug:
                 _hide(error, bug)
 

@@ -16,3 +16,8 @@ class RecordingQueue(Queue):
 
     def hint(self, job: Job, ids: Sequence[int]) -> None:
         self.hints.append((job, list(ids)))
+
+    @property
+    def ids(self) -> list[int]:
+        """Every id that was hinted, in order."""
+        return [one for _, ids in self.hints for one in ids]

@@ -136,8 +136,8 @@ def work(stage: Stage) -> None:
     open_ids = list(progress)
     deadline = time.monotonic() + WORK_SECONDS
     ended: dict[int, Json] = {}
-    waiting = "at work; the worker's first run loads the model's library and the embedder (seconds)"
-    with stage.story.waiting(waiting):
+    stage.story.line(("the worker's first run loads the model's library: some seconds", "dim"))
+    with stage.story.waiting("at work"):
         while open_ids:
             for one in list(open_ids):
                 execution = _told_news(stage, one, progress[one])
@@ -205,10 +205,12 @@ def comments(stage: Stage) -> None:
     posted = stage.github.comments(REPOSITORY, ISSUE_NUMBER)
     url = f"{stage.github_url}{PATH}"
     for one in posted:
-        stage.story.panel(
-            drawing.markdown(one.body), title=f"{one.author.login} commented", style="green"
-        )
-        stage.story.line((f"{url}#issuecomment-{one.id}", "dim"))
+        address = f"{url}#issuecomment-{one.id}"
+        by = [stage.agent_of(run) for run in stage.executions if run["answer_url"] == address]
+        stage.promises.hold("whose answer each comment is", 1, len(by))
+        title = f"{one.author.login} commented, for {' and '.join(by)}"
+        stage.story.panel(drawing.markdown(one.body), title=title, style="green")
+        stage.story.line((address, "dim"))
     labels = stage.github.issue(REPOSITORY, ISSUE_NUMBER).labels
     stage.story.line(("labels  ", "bold"), ", ".join(labels))
     stage.promises.hold("labels", sorted(LABELS), sorted(labels))
@@ -233,7 +235,7 @@ def audit(stage: Stage) -> None:
                 str(one["created_at"])[11:19],
                 stage.agent_of(one),
                 str(one["action"]),
-                _about(one["detail"]).replace(stage.github_url, ""),
+                _about(one["detail"]).replace(f"{stage.github_url}{PATH}", f"#{ISSUE_NUMBER} "),
             )
             for one in entries
         ],

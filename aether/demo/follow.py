@@ -42,7 +42,7 @@ class Progress:
             tool_executions: of ``GET /api/tool-executions?execution_id=``, read after it.
         """
         status = str(execution["status"])
-        if status != self._status and status not in ENDED:
+        if status != self._status and status not in ENDED and _can_be_told(execution):
             self._status = status
             yield News(what=status, text=_status_text(execution))
         oldest_first = sorted(tool_executions, key=lambda one: int(one["id"]))
@@ -73,10 +73,15 @@ def arguments_text(arguments: Any) -> str:
     return one_line(", ".join(told), ARGUMENTS_LIMIT)
 
 
+def _can_be_told(execution: Json) -> bool:
+    """A run says why its agent has it a moment after it began."""
+    return bool(execution["status"] != ExecutionStatus.RUNNING or execution["agent_reason"])
+
+
 def _status_text(execution: Json) -> str:
     reasons = {
         ExecutionStatus.QUEUED: f"task {execution['task_id']}",
-        ExecutionStatus.RUNNING: str(execution["agent_reason"] or "a worker has it"),
+        ExecutionStatus.RUNNING: str(execution["agent_reason"]),
         ExecutionStatus.RETRYING: f"tried again soon: {execution['error']}",
     }
     return one_line(reasons.get(ExecutionStatus(execution["status"]), ""))

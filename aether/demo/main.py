@@ -1,6 +1,7 @@
 """``aether demo``: starts everything on a throw-away folder and tells the story of one webhook."""
 
 import asyncio
+import errno
 import importlib
 import os
 import secrets
@@ -17,8 +18,9 @@ from aether.config import Settings
 from aether.demo import chapters, page, versions
 from aether.demo.chapters import Stage
 from aether.demo.doors import Doors
+from aether.demo.github_payloads import signed_delivery
 from aether.demo.parts import PartFailedError, Parts
-from aether.demo.scenario import demo_github, demo_model
+from aether.demo.scenario import REPOSITORY, demo_github, demo_model
 from aether.demo.serving import HOST, serving
 from aether.demo.story import Story, seconds
 from aether.embedded.services import embedded_services
@@ -26,6 +28,10 @@ from aether.embedded.signals import StopSignals
 from aether.errors import AetherError, UnavailableError
 
 USUAL_PORT: Final = 8000
+PING: Final = {"zen": "Design for failure.", "repository": {"id": 1, "full_name": REPOSITORY}}
+"""What GitHub sends when a hook is made; here it also proves whose web process answers."""
+
+TAKEN: Final = os.strerror(errno.EADDRINUSE).lower()
 INTERRUPTED: Final = 130
 KEPT_ALIVE_SECONDS: Final = 1.0
 INHERITED: Final = frozenset(
@@ -57,8 +63,7 @@ def run(*, keep: bool = False) -> int:
     story.title()
     with StopSignals() as signals:
         try:
-            with signals.interrupting():
-                return _demo(story, signals, keep=keep)
+            return _demo(story, signals, keep=keep)
         except KeyboardInterrupt:
             story.line("stopped; nothing is left behind")
             return INTERRUPTED
@@ -71,7 +76,7 @@ def run(*, keep: bool = False) -> int:
 
 def _demo(story: Story, signals: StopSignals, *, keep: bool) -> int:
     began = time.monotonic()
-    with _staged(story) as stage:
+    with _staged(story, signals) as stage:
         _tell(stage)
         promises = stage.promises
         if promises.broken:
@@ -85,7 +90,7 @@ def _demo(story: Story, signals: StopSignals, *, keep: bool) -> int:
 
 
 @contextmanager
-def _staged(story: Story) -> Iterator[Stage]:
+def _staged(story: Story, signals: StopSignals) -> Iterator[Stage]:
     """Everything started, and ended with the block."""
     story.chapter("Everything starts")
     token, secret, key = (f"demo-{secrets.token_hex(16)}" for _ in range(3))
@@ -110,13 +115,11 @@ def _staged(story: Story) -> Iterator[Stage]:
         with story.doing("the database's schema") as step:
             _migrate(database_url)
             step.say("the database's schema", note="as aether migrate makes it")
-        port = _port()
         environment = _inherited() | {
             "DATABASE_URL": database_url,
             "BROKER_URL": broker_url,
             "AETHER_HOME": str(home),
             "HOST": HOST,
-            "PORT": str(port),
             "WATCHDOG_ENABLED": "true",
             "GITHUB_API_URL": github_url,
             "GITHUB_TOKEN": token,
@@ -125,9 +128,9 @@ def _staged(story: Story) -> Iterator[Stage]:
             "LLM_API_KEY": key,
             "LLM_MODEL": model.models[0],
         }
-        parts = stack.enter_context(Parts(environment, folder))
-        doors = stack.enter_context(Doors(f"http://{HOST}:{port}", parts))
-        _start(story, parts, doors, port)
+        parts = Parts(environment, folder, is_stopping=lambda: signals.requests > 0)
+        stack.enter_context(parts)
+        doors = stack.enter_context(_started(story, parts, secret))
         yield Stage(story, parts, doors, github, github_url, model, secret)
 
 
@@ -145,14 +148,33 @@ def _migrate(database_url: str) -> None:
         raise UnavailableError(f"the migrations failed: {error}") from error
 
 
-def _start(story: Story, parts: Parts, doors: Doors, port: int) -> None:
-    with story.doing("web, worker and scheduler") as step:
-        parts.start("web")
+def _started(story: Story, parts: Parts, secret: str) -> Doors:
+    """Web process, worker and scheduler; the usual port, or a free one where it is taken."""
+    with story.doing("web process, worker and scheduler") as step:
         parts.start("worker")
-        doors.wait_until_ready()
+        try:
+            doors = _web(parts, secret, _port())
+        except PartFailedError as error:  # another process may have taken the port in between
+            if error.part != "web" or TAKEN not in error.log_tail:
+                raise
+            parts.drop("web")
+            doors = _web(parts, secret, _free_port())
+        is_usual = doors.base_url.endswith(f":{USUAL_PORT}")
+        note = "" if is_usual else f"port {USUAL_PORT} is taken"
         parts.start("scheduler")  # last: nothing waits for it, and it would slow the two others
-        note = "" if port == USUAL_PORT else f"port {USUAL_PORT} is taken, so {port}"
         step.say(f"web process at {doors.base_url}, worker, scheduler", note=note)
+    return doors
+
+
+def _web(parts: Parts, secret: str, port: int) -> Doors:
+    parts.start("web", PORT=str(port))
+    doors = Doors(f"http://{HOST}:{port}", parts)
+    try:
+        doors.wait_until_ready(signed_delivery("ping", PING, secret))
+    except BaseException:
+        doors.close()
+        raise
+    return doors
 
 
 def _tell(stage: Stage) -> None:
@@ -200,24 +222,25 @@ def _keep(stage: Stage, signals: StopSignals) -> None:
     Raises:
         UnavailableError: a part keeps ending.
     """
-    try:
-        while not signals.requests:
-            stage.parts.tend()
-            signals.wait(KEPT_ALIVE_SECONDS)
-    except KeyboardInterrupt:
-        stage.story.line("stopping")
+    while not signals.requests:
+        stage.parts.tend()
+        signals.wait(KEPT_ALIVE_SECONDS)
+    stage.story.line("stopping")
 
 
 def _port() -> int:
     """The usual port, or a free one where somebody listens there."""
-    for port in (USUAL_PORT, 0):
-        try:
-            with socket.create_server((HOST, port)) as listener:
-                found: int = listener.getsockname()[1]
-                return found
-        except OSError:
-            continue
+    try:
+        socket.create_server((HOST, USUAL_PORT)).close()
+    except OSError:
+        return _free_port()
     return USUAL_PORT
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        found: int = listener.getsockname()[1]
+        return found
 
 
 def _inherited() -> dict[str, str]:

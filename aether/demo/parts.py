@@ -1,7 +1,7 @@
 """The demo's web, worker and scheduler: real child processes, each with a log of its own."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -33,11 +33,24 @@ class Parts:
     """
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, command: Sequence[str] = COMMAND
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        is_stopping: Callable[[], bool] = lambda: False,
+        command: Sequence[str] = COMMAND,
     ) -> None:
-        """``folder``: where the logs go. ``command``: runs a part when its name is appended."""
+        """No part runs yet.
+
+        Args:
+            environment: what every part gets, and nothing else.
+            folder: where the logs go.
+            is_stopping: whether somebody asked us to stop; ``check`` then ends the story.
+            command: runs a part when its name is appended.
+        """
         self._environment = dict(environment)
         self._folder = folder
+        self._is_stopping = is_stopping
         self._command = tuple(command)
         self._children: list[Child] = []
 
@@ -56,20 +69,32 @@ class Parts:
         """Where a part's output goes."""
         return self._folder / f"{part}.log"
 
-    def start(self, part: str) -> None:
-        """Start a part that runs until it is told to stop."""
+    def start(self, part: str, **environment: str) -> None:
+        """Start a part that runs until it is told to stop; ``environment`` is its own alone."""
         # A supervised child writes where we write; the shell sends it to a file and is gone.
         argv = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(self.log_path(part)))
-        child = Child(part, (*argv, *self._command, part), self._environment)
+        child = Child(part, (*argv, *self._command, part), self._environment | environment)
         self._children.append(child)
         child.tend(time.monotonic())
 
+    def drop(self, part: str) -> None:
+        """End a part at once and forget it."""
+        for child in [one for one in self._children if one.name == part]:
+            child.kill()
+            self._children.remove(child)
+
     def check(self) -> None:
-        """Fail when a part has ended.
+        """Fail when a part has ended, or somebody asked us to stop. Called in every wait.
+
+        A handler that raises would do so anywhere, within logging's lock for one, which the
+        stand-ins' threads then wait for for ever.
 
         Raises:
             PartFailedError: naming it.
+            KeyboardInterrupt: we are to stop.
         """
+        if self._is_stopping():
+            raise KeyboardInterrupt
         for child in self._children:
             if child.is_stopped():
                 raise self.failed(child.name, f"the {child.name} process has ended")

@@ -33,6 +33,9 @@ OTHER_LOGINS: Final = frozenset(
 """Providers that log in by a machine's identity too: no variable proves that a key is missing."""
 
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
+_NO_SUCH_KEY: Final = re.compile(r"Missing credentials|^(?:OpenAIException - )?No connected db\.")
+"""A LiteLLM proxy without a database answers 400, ``No connected db.``, to a key but its own."""
+
 _TOO_LONG: Final = re.compile(
     r"context.{0,10}(?:length|window|size)|prompt is too long|too many tokens|input is too long"
     r"|reduce the length|maximum.{0,20}tokens|token limit",
@@ -151,7 +154,7 @@ def failure(error: Exception, target: Target, settings: Settings) -> AetherError
     status = getattr(error, "status_code", None)
     text = _told(error, settings)
     who = f"the model {target.name!r}"
-    if status in {401, 403} or "Missing credentials" in text:
+    if status in {401, 403} or _NO_SUCH_KEY.search(text):
         return NotConfiguredError(f"{target.key_setting}: {who} refused the key ({status}): {text}")
     if _is_too_long(error, status, text):
         return UpstreamError(

@@ -129,9 +129,8 @@ def test_a_database_that_is_down_is_said_to_be(
             system.start_web()
             own.stop()
 
-            payload = system.github.add_issue(REPO, 7, "It breaks") and (
-                system.github.opened_payload(REPO, 7)
-            )
+            system.github.add_issue(REPO, 7, "It breaks")
+            payload = system.github.opened_payload(REPO, 7)
             refused = system.deliver(payload)
             health = httpx.get(f"{system.url}/health", timeout=10)
             own.start()

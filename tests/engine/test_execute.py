@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -22,11 +22,10 @@ from aether.engine.runtime import Runtime
 from aether.errors import ConflictError
 from aether.llm import chat
 from aether.models import Agent, AuditEntry, TaskExecution, ToolExecution
-from aether.queue import Queue
 from aether.rendering import is_blank
 from aether.sources import SOURCES
 from resolvers.seeding import seed
-from tests.engine.conftest import RecordingQueue
+from tests.fakes import RecordingQueue
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
@@ -99,7 +98,7 @@ async def make(database: str) -> AsyncIterator[Callable[..., World]]:
             settings = Settings.from_environment(told)
             runtime = Runtime(
                 settings=settings,
-                queue=cast("Queue", RecordingQueue()),
+                queue=RecordingQueue(),
                 filters=FilterPool(),
                 credentials=Credentials(settings),
             )
@@ -143,7 +142,7 @@ async def test_an_answer_becomes_one_comment_and_everything_is_recorded(world: W
         Reply.text("It is the parser.").using(200, 20),
     )
 
-    assert (done.status, done.error, done.answer) == ("succeeded", None, "It is the parser.")
+    assert [done.status, done.error, done.answer] == ["succeeded", None, "It is the parser."]
     assert world.comments() == ["It is the parser."]
     assert world.labels() == ["bug"]
     comment = world.github.comments(REPO, 7)[0]
@@ -339,7 +338,7 @@ async def test_a_refused_key_fails_with_the_name_of_the_setting_and_restart_mend
     assert "LLM_API_KEY" in (failed.error or "")
     assert "sk-wrong" not in (failed.error or "")
     done = await TaskExecution.get(id=execution_id)
-    assert (done.status, done.run, done.tries, done.error) == ("succeeded", 2, 0, None)
+    assert [done.status, done.run, done.tries, done.error] == ["succeeded", 2, 0, None]
     assert right.comments() == ["Now it works."]
 
 
@@ -373,7 +372,7 @@ async def test_what_may_pass_is_tried_again_and_answered_once(world: World, pass
     assert (waiting.status, waiting.tries) == ("retrying", 1)
     assert waiting.run_after is not None
     assert calls == 1
-    assert (done.status, done.error) == ("succeeded", None)
+    assert [done.status, done.error] == ["succeeded", None]
     assert world.comments() == ["At last."]
 
 
@@ -484,7 +483,7 @@ async def test_a_deployment_is_answered_in_the_record_only(world: World) -> None
     await execute(world.runtime, receipt.executions[0])
 
     done = await TaskExecution.get()
-    assert (done.status, done.answer, done.answer_url) == ("succeeded", "Deployed.", None)
+    assert [done.status, done.answer, done.answer_url] == ["succeeded", "Deployed.", None]
     assert [one for one in world.github.calls if one.method == "POST"] == []
 
 

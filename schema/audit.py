@@ -1,0 +1,68 @@
+"""GraphQL: AuditEntry, and the audit log of an agent."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import strawberry
+
+from resolvers import agents, audit, executions
+from resolvers.fields import Page
+from schema import rows
+from schema.arguments import chosen
+from schema.context import Info
+from schema.limits import DEFAULT_PAGE
+from schema.paging import Limit, Offset
+
+if TYPE_CHECKING:
+    from schema.agents import Agent
+    from schema.executions import TaskExecution
+
+
+@strawberry.type(description="One act of an agent, or one thing done to it; outlives the agent.")
+class AuditEntry:
+    id: strawberry.ID = strawberry.field(description="Its number; grows with time.")
+    action: str = strawberry.field(
+        description="What was done, such as `task.started` or `agent.updated`."
+    )
+    detail: dict[str, Any] = strawberry.field(description="What belongs to the action.")
+    created_at: datetime = strawberry.field(description="When it was done.")
+    agent_id: strawberry.ID | None = strawberry.field(
+        description="The agent's id, also once the agent is deleted."
+    )
+    execution_id: strawberry.ID | None = strawberry.field(
+        description="The id of the task execution that it belongs to, if any."
+    )
+
+    @strawberry.field(description="The agent; null once it is deleted.")
+    async def agent(
+        self, info: Info
+    ) -> Annotated["Agent", strawberry.lazy("schema.agents")] | None:
+        if self.agent_id is None:
+            return None
+        found = await info.context.loaders.load(agents.agents_of, str(self.agent_id))
+        return cast("Agent | None", found)
+
+    @strawberry.field(description="The task execution that it belongs to, if any.")
+    async def execution(
+        self, info: Info
+    ) -> Annotated["TaskExecution", strawberry.lazy("schema.executions")] | None:
+        if self.execution_id is None:
+            return None
+        found = await info.context.loaders.load(executions.executions_of, int(self.execution_id))
+        return cast("TaskExecution | None", found)
+
+
+@strawberry.type
+class Query:
+    @strawberry.field(
+        description="The audit log of an agent, newest first, also of one that is deleted; "
+        "NOT_FOUND if there is no such agent and nothing was ever recorded of one."
+    )
+    async def audit_entries(
+        self,
+        agent_id: Annotated[strawberry.ID, strawberry.argument(description="The agent's id.")],
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
+    ) -> list[AuditEntry] | None:
+        wanted = chosen(Page, limit=limit, offset=offset)
+        return rows.many(AuditEntry, await audit.list_agent_audit(agent_id, wanted))

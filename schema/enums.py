@@ -1,0 +1,161 @@
+"""The closed sets as GraphQL enums; GraphQL speaks their names: ``PM``.
+
+Import them from here, not from ``aether.vocabulary``, so that they are registered before use.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, cast
+
+import strawberry
+from graphql import GraphQLEnumType, GraphQLSchema
+
+from aether.vocabulary import (
+    AgentRole,
+    Association,
+    DeliveryStatus,
+    ExecutionStatus,
+    MemoryScope,
+    SourceName,
+    ToolEffect,
+    ToolExecutionStatus,
+    ToolReach,
+)
+
+__all__ = [
+    "AgentRole",
+    "Association",
+    "DeliveryStatus",
+    "ExecutionStatus",
+    "MemoryScope",
+    "SeedName",
+    "SourceName",
+    "ToolEffect",
+    "ToolExecutionStatus",
+    "ToolReach",
+    "describe",
+]
+
+
+class SeedName(StrEnum):
+    """What ``seed`` can create; a test holds it to the files."""
+
+    AGENTS = "agents"
+    CAPABILITIES = "capabilities"
+    TASKS = "tasks"
+    TRIGGER_TASK_MAPPINGS = "trigger_task_mappings"
+    SOURCE_EVENT_MAPPINGS = "source_event_mappings"
+    WEBHOOK_MAPPINGS = "webhook_mappings"
+    TOOLS = "tools"
+
+
+_TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
+    SourceName: (
+        "A platform that deliveries come from.",
+        {
+            SourceName.GITHUB: "GitHub.",
+            SourceName.GITLAB: "GitLab.",
+            SourceName.JIRA: "Jira.",
+            SourceName.PLANE: "Plane.",
+        },
+    ),
+    AgentRole: (
+        "What an agent is in a team.",
+        {
+            AgentRole.PM: "Product Manager.",
+            AgentRole.TA: "Technical Analyst.",
+            AgentRole.QA: "Quality Assurance.",
+            AgentRole.DEV: "Developer.",
+            AgentRole.HUB: "Orchestration.",
+        },
+    ),
+    MemoryScope: (
+        "Who may recall a memory.",
+        {
+            MemoryScope.TASK: "One task execution.",
+            MemoryScope.AGENT: "One agent, in all its tasks.",
+            MemoryScope.PROJECT: "All agents of one project.",
+            MemoryScope.ORGANIZATIONAL: "All agents, all projects.",
+        },
+    ),
+    DeliveryStatus: (
+        "What became of a delivery.",
+        {
+            DeliveryStatus.ROUTED: "At least one task execution was started.",
+            DeliveryStatus.IGNORED: "Nothing was started; `reason` says why. Not a failure.",
+        },
+    ),
+    ExecutionStatus: (
+        "Where a task execution stands.",
+        {
+            ExecutionStatus.QUEUED: "Waits for a worker.",
+            ExecutionStatus.RUNNING: "A worker is at it.",
+            ExecutionStatus.RETRYING: "Failed in a way that may pass; tried again at `runAfter`.",
+            ExecutionStatus.WAITING_APPROVAL: "Asks a person.",
+            ExecutionStatus.SUCCEEDED: "Answered. Final.",
+            ExecutionStatus.FAILED: "Will not pass by itself; a restart queues it again.",
+            ExecutionStatus.CANCELLED: "Stopped on request. Final.",
+        },
+    ),
+    ToolExecutionStatus: (
+        "What became of one tool call.",
+        {
+            ToolExecutionStatus.SUCCEEDED: "The tool ran; the model was given its result.",
+            ToolExecutionStatus.FAILED: "The tool ran, or its arguments were read, and that "
+            "failed.",
+            ToolExecutionStatus.REFUSED: "The agent may not use this tool, or not on this target.",
+        },
+    ),
+    ToolEffect: (
+        "What a tool does to the world.",
+        {
+            ToolEffect.READS: "It only looks.",
+            ToolEffect.WRITES: "It changes something, such as an issue.",
+        },
+    ),
+    ToolReach: (
+        "What the tools of a task may act on.",
+        {
+            ToolReach.ITEM: "The item that woke the agent, and nothing else.",
+            ToolReach.PROJECT: "Every item of that item's project.",
+        },
+    ),
+    Association: (
+        "How close an author stands to a project, in GitHub's words, closest first.",
+        {
+            Association.OWNER: "Owns the repository.",
+            Association.MEMBER: "Belongs to the organization that owns it.",
+            Association.COLLABORATOR: "Was invited to it.",
+            Association.CONTRIBUTOR: "Has committed to it before.",
+            Association.FIRST_TIME_CONTRIBUTOR: "Has not committed to it before.",
+            Association.FIRST_TIMER: "Has not committed to anything on GitHub before.",
+            Association.NONE: "None of these.",
+        },
+    ),
+    SeedName: (
+        "What a fresh installation starts with; what a row refers to comes in an earlier seed.",
+        {
+            SeedName.AGENTS: "The default agents.",
+            SeedName.CAPABILITIES: "What those agents can do.",
+            SeedName.TASKS: "The default task definitions.",
+            SeedName.TRIGGER_TASK_MAPPINGS: "Which trigger starts which of those tasks.",
+            SeedName.SOURCE_EVENT_MAPPINGS: "Which event of a source is which trigger.",
+            SeedName.WEBHOOK_MAPPINGS: "The default jq rules.",
+            SeedName.TOOLS: "The default tool definitions.",
+        },
+    ),
+}
+
+for _one in _TEXTS:
+    strawberry.enum(_one)
+
+
+def describe(schema: GraphQLSchema) -> None:
+    """Write the texts above into a made schema: the vocabulary itself knows no GraphQL."""
+    for enum, (text, texts) in _TEXTS.items():
+        kind = schema.type_map.get(enum.__name__)
+        if kind is None:
+            continue
+        kind.description = text
+        for name, value in cast("GraphQLEnumType", kind).values.items():
+            value.description = texts[enum[name]]

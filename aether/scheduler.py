@@ -22,6 +22,7 @@ from aether.watchdog import Watchdog, configure_logging
 
 log = logging.getLogger(__name__)
 
+POOL: Final = 3
 SWEEP_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 3600.0
 LONGEST_BACK_OFF_SECONDS: Final = 30.0
@@ -49,7 +50,7 @@ async def _run(settings: Settings) -> None:
     redacting = partial(redact, settings=settings)
     configure_logging("scheduler", redact=redacting)
     watchdog = Watchdog(settings, component="scheduler", redact=redacting)
-    async with pool(settings.database_url, size=3):
+    async with pool(settings.database_url, size=POOL):
         watchdog.start()
         ticking = [
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import orjson
+
 from aether.db import row, rows, transaction
 from aether.engine import configuration
 from aether.engine.own_doing import why_ours
@@ -181,12 +183,12 @@ def _columns(plan: _Plan) -> tuple[Any, ...]:
     return (
         event.source, plan.slug, event.delivery_key, event.change_key, event.event_name[:200],
         event.action[:200] if event.action else None, status, plan.routing.reason,
-        json.dumps(plan.routing.canonical_triggers), plan.is_verified, plan.project_id,
+        _json(plan.routing.canonical_triggers), plan.is_verified, plan.project_id,
         (event.project_names[0] if event.project_names else "")[:400],
         subject.kind if subject else None, subject.key[:100] if subject else None,
         subject.title if subject else "", actor.login[:200] if actor else None,
-        actor.is_bot if actor else False, json.dumps(event.summary()), json.dumps(event.payload),
-        json.dumps(plan.extracted), plan.replay_of,
+        actor.is_bot if actor else False, _json(event.summary()), _json(dict(event.payload)),
+        _json(plan.extracted), plan.replay_of,
     )  # fmt: skip
 
 
@@ -267,8 +269,8 @@ async def _again(plan: _Plan) -> Receipt:
             """UPDATE delivery SET status = $2, reason = $3, canonical_triggers = $4,
                  project_id = $5, extracted = $6 WHERE id = $1""",
             delivery_id, DeliveryStatus.ROUTED, plan.routing.reason,
-            json.dumps(plan.routing.canonical_triggers), plan.project_id,
-            json.dumps(plan.extracted),
+            _json(plan.routing.canonical_triggers), plan.project_id,
+            _json(plan.extracted),
         )  # fmt: skip
         return await _start(plan, delivery_id)
     started = await rows(
@@ -293,3 +295,8 @@ def _receipt(status: str, plan: _Plan, delivery_id: int, executions: list[int]) 
         canonical_triggers=triggers,
         executions=executions,
     )
+
+
+def _json(value: Any) -> str:
+    """As the database takes it: ten times as fast as the standard library's on a payload."""
+    return orjson.dumps(value).decode()

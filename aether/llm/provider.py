@@ -33,7 +33,7 @@ OTHER_LOGINS: Final = frozenset(
 """Providers that log in by a machine's identity too: no variable proves that a key is missing."""
 
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
-_NO_SUCH_KEY: Final = re.compile(r"Missing credentials|^(?:OpenAIException - )?No connected db\.")
+_NO_SUCH_KEY: Final = re.compile(r"Missing credentials|^No connected db\.")
 """A LiteLLM proxy without a database answers 400, ``No connected db.``, to a key but its own."""
 
 _TOO_LONG: Final = re.compile(

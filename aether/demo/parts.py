@@ -69,11 +69,18 @@ class Parts:
         """Where a part's output goes."""
         return self._folder / f"{part}.log"
 
-    def start(self, part: str, **environment: str) -> None:
-        """Start a part that runs until it is told to stop; ``environment`` is its own alone."""
+    def start(self, part: str, command: Sequence[str] = (), **environment: str) -> None:
+        """Start a part that runs until it is told to stop.
+
+        Args:
+            part: its name, for ``aether`` and for its log.
+            command: what runs it instead of ``aether``.
+            environment: more of it, for this part alone.
+        """
         # A supervised child writes where we write; the shell sends it to a file and is gone.
         argv = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(self.log_path(part)))
-        child = Child(part, (*argv, *self._command, part), self._environment | environment)
+        command = command or (*self._command, part)
+        child = Child(part, (*argv, *command), self._environment | environment)
         self._children.append(child)
         child.tend(time.monotonic())
 

@@ -96,6 +96,7 @@ class Story:
             sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a tick gets a "?"
         self.console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
         self.console.width = min(self.console.width, WIDEST)
+        self._has_ticks = self.console.encoding.startswith("utf")
         self._chapters = 0
         self._agents: dict[str, str] = {}
 
@@ -141,9 +142,9 @@ class Story:
             with self.waiting(text):
                 yield step
         except Exception:
-            self._step("✗", "bold red", step)
+            self._step("✗" if self._has_ticks else "x", "bold red", step)
             raise
-        self._step("✓", "bold green", step)
+        self._step("✓" if self._has_ticks else "*", "bold green", step)
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:
@@ -205,7 +206,7 @@ class Story:
         for name, fact in facts.items():
             grid.add_row(Text(name, style="bold"), Text(fact))
         body = Group(
-            Text.assemble(("✓ ", "bold green"), (verdict, "bold")),
+            Text.assemble(("✓ " if self._has_ticks else "* ", "bold green"), (verdict, "bold")),
             Text(),
             grid,
             *(Text(one, overflow="fold") for one in more),
@@ -235,10 +236,9 @@ class Story:
         """Why it stopped, and the end of the log of the part that failed."""
         self._print(Text())
         self.panel(Text(shown(text)), title="It stopped here", style="red")
-        if log_tail:
-            self.panel(
-                Text(shown(log_tail)), title=f"The end of the log of {log_name}", style="red"
-            )
+        if log_name:
+            told = Text(shown(log_tail) if log_tail.strip() else "(empty)")
+            self.panel(told, title=f"The end of the log of {log_name}", style="red")
 
     def differences(self, told: Sequence[tuple[str, str, str]]) -> None:
         """What was not as promised: what, what was expected, what there was."""

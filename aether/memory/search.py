@@ -130,6 +130,9 @@ async def search(
     if not 1 <= limit <= MOST:
         raise InvalidInputError("limit", f"must be from 1 to {MOST}")
     within = _filter(visibility, scope, agent_id, project_id)
+    seen = f"SELECT 1 AS one FROM memory m WHERE {within.where} LIMIT 1"  # noqa: S608 # our names
+    if not await rows(seen, *within.parameters):
+        return []  # before the embedder is loaded: most runs have nothing to recall
     candidates = max(50, limit * 2)
     using, vector = await _embedded(settings, query, mode)
     rankings = []

@@ -254,6 +254,7 @@ def test_the_only_tracker_write_that_a_seeded_task_may_do_is_the_triages_label()
     allowed = {row["id"]: writes.intersection(row["tools"]) for row in load("tasks")}
     assert {task: tools for task, tools in allowed.items() if tools} == {
         "triage_initial_intent": {"add_labels"},
+        "tech_discovery_review": {"remember"},
         "intent_interpretation": {"remember"},
         "technical_grooming": {"remember"},
     }

@@ -35,7 +35,7 @@ up: setup ## run Aether with its embedded services
 	@$(BIN)/aether up
 
 test: setup-dev ## the test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup-dev ## tests that kill processes and wait for whole services
 	@$(BIN)/python -m pytest -m slow

@@ -20,7 +20,7 @@ from aether.checkpoints import reached
 from aether.config import Settings
 from aether.credentials import Credentials
 from aether.db import row, rows, transaction
-from aether.errors import AetherError, NotConfiguredError, UpstreamError
+from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.events import Subject
 from aether.leases import Lease, fence
 from aether.rendering import render
@@ -63,13 +63,14 @@ class Outcome:
     url: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Intent:
     """An effect's row as this attempt found or made it."""
 
     id: int
     marker: str
     is_first: bool  # made just now: nothing can have been sent before
+    is_open: bool  # an earlier attempt was made, and nobody knows yet whether it happened
     status: EffectStatus
     content: Mapping[str, Any]
     content_hash: str
@@ -144,7 +145,7 @@ class Effects:
         try:
             posted, action = await self._place_comment(subject, intent, body)
         except AetherError as error:
-            await self._failed(intent, error)
+            await self._failed(intent, error, part_key)
             raise
         reached("comment posted")
         return await self._sent(intent, posted, digest, action, {"characters": len(body)})
@@ -154,7 +155,8 @@ class Effects:
     ) -> Outcome:
         """Change an item; safe to repeat, since a platform's item takes the same change twice."""
 
-        async def call(client: Outbound, _intent: _Intent) -> Posted:
+        async def call(client: Outbound, intent: _Intent) -> Posted:
+            intent.is_open = False  # asked twice is asked once
             return await self._source.update_item(
                 client, subject, changes, timeout=call_timeout(self._settings)
             )
@@ -176,6 +178,7 @@ class Effects:
                 )
                 if found is not None:
                     return found
+                intent.is_open = False
             body = render(
                 new.body,
                 marker=marker_comment(intent.marker),
@@ -221,6 +224,7 @@ class Effects:
             if found is not None and found.body == body:
                 return Posted(id=found.id, url=found.url), "comment.found"
             existing = found.id if found else None
+            intent.is_open = False
         await fence(self._lease)
         if existing is not None:
             try:
@@ -231,11 +235,20 @@ class Effects:
                 if error.status not in GONE:
                     raise
                 log.info("comment %s is gone; posting a new one", existing)
-                await fence(self._lease)
+                await self._forget(intent)
             else:
                 return edited, "comment.edited"
         posted = await self._source.post_comment(client, subject, body, timeout=limit)
         return posted, "comment.posted"
+
+    async def _forget(self, intent: _Intent) -> None:
+        """Its comment is gone: from here on, whether there is another is not known."""
+        async with transaction():
+            await fence(self._lease)
+            await rows(
+                "UPDATE effect SET platform_id = NULL, url = NULL, status = $2 WHERE id = $1",
+                intent.id, EffectStatus.INTENDED,
+            )  # fmt: skip
 
     async def _find_comment(
         self, client: Outbound, subject: Subject, intent: _Intent
@@ -254,7 +267,7 @@ class Effects:
 
     async def _intend_comment(self, subject: Subject, part_key: str, text: str) -> _Intent:
         part = {"key": part_key, "text": text}
-        key = ANSWER if subject.key == self._subject.key else f"comment:{subject.key}"
+        key = ANSWER if subject.key == self._subject.key else f"comment:{subject.key}"[:250]
         intent = await self._intend(
             key, "comment", subject, {"run": self._lease.run, "parts": [part]}
         )
@@ -280,8 +293,9 @@ class Effects:
                  item_key, content, content_hash, marker)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
                ON CONFLICT (execution_id, key) DO NOTHING RETURNING *""",
-            self._lease.execution_id, key, kind, self._source.name, subject.project, subject.kind,
-            subject.key, json.dumps(content), _digest(content), secrets.token_urlsafe(24),
+            self._lease.execution_id, key, kind, self._source.name, subject.project[:400],
+            subject.kind, subject.key[:100], json.dumps(content), _digest(content),
+            secrets.token_urlsafe(24),
         )  # fmt: skip
         found = made or await row(
             "SELECT * FROM effect WHERE execution_id = $1 AND key = $2",
@@ -289,11 +303,18 @@ class Effects:
         )  # fmt: skip
         if found is None:
             raise RuntimeError("an effect's row vanished")
+        status = EffectStatus(found["status"])
+        if status in {EffectStatus.FAILED, EffectStatus.NOT_SENT} and not found["platform_id"]:
+            await rows(
+                "UPDATE effect SET status = $2, touched_at = now() WHERE id = $1",
+                found["id"], EffectStatus.INTENDED,
+            )  # fmt: skip
         return _Intent(
             id=int(found["id"]),
             marker=found["marker"],
             is_first=made is not None,
-            status=EffectStatus(found["status"]),
+            is_open=not (made or found["platform_id"]) and status is EffectStatus.INTENDED,
+            status=status,
             content=json.loads(found["content"]),
             content_hash=found["content_hash"],
             platform_id=found["platform_id"],
@@ -310,7 +331,8 @@ class Effects:
                 """UPDATE effect SET status = $2, platform_id = $3, url = $4, content_hash = $5,
                      account = coalesce($6, account), error = NULL, touched_at = now()
                    WHERE id = $1""",
-                intent.id, EffectStatus.SENT, posted.id, posted.url, digest, posted.bot_account,
+                intent.id, EffectStatus.SENT, posted.id[:200], posted.url, digest,
+                (posted.bot_account or "")[:200] or None,
             )  # fmt: skip
             await self._audit(action, {**detail, "url": posted.url, "id": posted.id})
         return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
@@ -324,17 +346,29 @@ class Effects:
             await self._audit(action, {"reason": "TRACKER_UPDATES_ENABLED is false"})
         return Outcome(status=EffectStatus.NOT_SENT)
 
-    async def _failed(self, intent: _Intent, error: AetherError) -> None:
-        """Record a refusal that will not pass; one that may leaves the intent as it is."""
-        permanent = isinstance(error, (UpstreamError, NotConfiguredError)) and not error.retryable
-        if not permanent or (isinstance(error, UpstreamError) and error.may_have_happened):
+    async def _failed(
+        self, intent: _Intent, error: AetherError, part_key: str | None = None
+    ) -> None:
+        """Record what surely did not happen.
+
+        A part that was refused is taken out: whoever said it hears so, and may say it again.
+
+        Raises:
+            UpstreamError: the same failure, where the write may have happened.
+        """
+        if isinstance(error, (LeaseLostError, CancelledRunError)):
             return
+        if intent.is_open or (isinstance(error, UpstreamError) and error.may_have_happened):
+            raise _may_have_happened(error) from error
+        content = dict(intent.content)
+        if part_key is not None:
+            content["parts"] = [one for one in content["parts"] if one["key"] != part_key]
         async with transaction():
             await fence(self._lease)
             await rows(
                 """UPDATE effect SET status = CASE WHEN platform_id IS NULL THEN $2 ELSE status END,
-                     error = $3 WHERE id = $1""",
-                intent.id, EffectStatus.FAILED, str(error),
+                     error = $3, content = $4 WHERE id = $1""",
+                intent.id, EffectStatus.FAILED, str(error), json.dumps(content),
             )  # fmt: skip
 
     async def _audit(self, action: str, detail: Mapping[str, Any]) -> None:
@@ -349,6 +383,17 @@ class Effects:
                 **detail,
             },
         )
+
+
+def _may_have_happened(error: AetherError) -> UpstreamError:
+    """The same failure, of a write whose outcome is not known."""
+    return UpstreamError(
+        str(error),
+        status=error.status if isinstance(error, UpstreamError) else None,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        may_have_happened=True,
+    )
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -73,6 +73,15 @@ async def fence(lease: Lease) -> None:
         raise CancelledRunError(f"execution {lease.execution_id} was cancelled")
 
 
+async def not_taken(execution_id: int) -> None:
+    """Its hint is used up and nobody works on it: the sweep sends another at once."""
+    await rows(
+        """UPDATE task_execution SET enqueued_at = NULL
+           WHERE id = $1 AND status IN ('queued', 'retrying')""",
+        execution_id,
+    )
+
+
 async def give_back(lease: Lease) -> None:
     """Queue the execution again as it was; for a worker that is asked to stop."""
     await rows(

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.errors import BrokerError
+from dramatiq.errors import BrokerError, ConnectionFailed
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from aether.errors import NotConfiguredError
 
@@ -37,10 +38,16 @@ def build_broker(
     """The broker that BROKER_URL names: redis://, rediss://, unix:// or amqp://.
 
     Raises:
-        NotConfiguredError: another scheme; names BROKER_URL.
+        NotConfiguredError: another scheme, or no address; names BROKER_URL.
     """
     text = url.get_secret_value()
-    scheme = urlsplit(text).scheme
+    try:
+        scheme = urlsplit(text).scheme
+        _ = urlsplit(text).port
+    except ValueError:
+        raise NotConfiguredError(
+            "BROKER_URL: cannot be read (a / ? # or @ in the password is written %2F %3F %23 %40)"
+        ) from None
     broker: dramatiq.Broker
     if scheme in {"redis", "rediss", "unix"}:
         broker = RedisBroker(  # type: ignore[no-untyped-call] # Dramatiq's own gap
@@ -87,7 +94,12 @@ class Queue:
         Raises:
             BrokerError, OSError: the broker is out of reach; some may have been sent.
         """
-        await asyncio.to_thread(self._enqueue, job, list(ids))
+        try:
+            await asyncio.to_thread(self._enqueue, job, list(ids))
+        except RedisError as error:  # Dramatiq lets the driver's own through here
+            raise ConnectionFailed(  # type: ignore[no-untyped-call] # Dramatiq's own gap
+                f"the queue failed ({type(error).__name__})"
+            ) from error
 
     async def close(self) -> None:
         """Wait for hints under way, two seconds at most, and close the broker."""
@@ -103,6 +115,8 @@ class Queue:
                 "the queue is out of reach (%s); the sweep will send %s %s again",
                 type(error).__name__, job, ids,
             )  # fmt: skip
+        except Exception:  # the end of a background task; drivers have errors of their own
+            log.exception("the queue refused a hint; the sweep will send %s %s again", job, ids)
 
     def _enqueue(self, job: Job, ids: list[int]) -> None:
         self._broker.declare_queue(job)

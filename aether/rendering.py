@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from typing import Final
+from typing import Any, Final
 
 NOTICE: Final = "*[Shortened: {left} more characters are kept in Aether's record of this run.]*"
 SOFT_CUT: Final = 400  # characters given up to end at a line or a word
@@ -14,6 +14,15 @@ _FENCE: Final = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 def clean(text: str) -> str:
     """``text`` without NUL, lone surrogates as U+FFFD: what a database and a platform take."""
     return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def storable(value: Any) -> Any:
+    """A JSON value with every text in it cleaned, keys too."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(name)): storable(one) for name, one in value.items()}
+    return [storable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def is_blank(text: str | None) -> bool:

@@ -65,13 +65,16 @@ async def _run(settings: Settings) -> None:
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
-    """Call ``work`` again and again; a service out of reach slows it down and never ends it."""
+    """Call ``work`` again and again; a failure slows it down and never ends it."""
     wait = seconds
     while True:
         try:
             await work()
             wait = seconds
         except OUT_OF_REACH as error:
-            wait = min(wait * 2, LONGEST_BACK_OFF_SECONDS)
+            wait = min(wait * 2, max(seconds, LONGEST_BACK_OFF_SECONDS))
             log.warning("out of reach (%s); next try in %.0f s", type(error).__name__, wait)
+        except Exception:  # the scheduler's door: nobody else would send again what was lost
+            wait = min(wait * 2, max(seconds, LONGEST_BACK_OFF_SECONDS))
+            log.exception("the scheduler's work failed; next try in %.0f s", wait)
         await asyncio.sleep(wait)

@@ -57,6 +57,9 @@ def run(settings: Settings) -> int:
     log.info("working, up to %s runs at once", settings.worker_threads)
     stop.wait()
     log.info("stopping; runs under way are given back")
+    executions.STOPPING.set()
+    for thread in worker.workers:
+        thread.stop()  # before the runs are cancelled: a thread set free would take the next hint
     worker.stop(timeout=5_000)
     broker.close()
     return 0

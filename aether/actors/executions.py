@@ -1,6 +1,7 @@
 """The actor that works on task executions, and the tasks it has under way in this process."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -8,10 +9,15 @@ import dramatiq
 
 from aether.engine.execute import execute
 from aether.engine.runtime import runtime
+from aether.leases import not_taken
 from aether.queue import Job
 
 UNDER_WAY: Final[set[asyncio.Task[Any]]] = set()
 """Runs of this process; a worker that is asked to stop cancels them, and they give back."""
+
+
+STOPPING: Final = threading.Event()
+"""Set once this process is to end: what is still handed out is left to another one."""
 
 
 async def run_task_execution(execution_id: int) -> None:
@@ -20,6 +26,9 @@ async def run_task_execution(execution_id: int) -> None:
     The queue may deliver a message twice, or for a row that is done: the claim inside finds
     nothing then. The row decides about retries, so a message is never tried again by the queue.
     """
+    if STOPPING.is_set():
+        await not_taken(execution_id)
+        return
     task = asyncio.current_task()
     if task is not None:
         UNDER_WAY.add(task)

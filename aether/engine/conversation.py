@@ -13,7 +13,7 @@ from aether import audit
 from aether.db import rows, transaction
 from aether.leases import Lease, fence
 from aether.llm.chat import Reply, Usage
-from aether.rendering import clean, is_blank
+from aether.rendering import clean, is_blank, storable
 from aether.vocabulary import ToolExecutionStatus
 
 Message = dict[str, Any]
@@ -130,7 +130,7 @@ class Conversation:
                  prompt_tokens, completion_tokens, cost_usd)
                SELECT $1, $2, coalesce(max(position) + 1, 0), $3, $4, $5, $6, $7
                FROM execution_message WHERE execution_id = $1 AND run = $2""",
-            self.lease.execution_id, self.lease.run, json.dumps(message),
+            self.lease.execution_id, self.lease.run, json.dumps(storable(message)),
             usage.model if usage else None, usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0, usage.cost_usd if usage else Decimal(0),
         )  # fmt: skip

@@ -6,9 +6,10 @@ worker that lost its lease changes nothing.
 """
 
 import asyncio
+import contextvars
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +29,7 @@ from aether.errors import (
     CancelledRunError,
     LeaseLostError,
     NotFoundError,
+    UnavailableError,
     UpstreamError,
 )
 from aether.events import SourceEvent, event_from_summary
@@ -101,6 +103,7 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
     A failure is written to the execution, not raised.
     """
     settings = runtime.settings
+    outside = contextvars.copy_context()
     lease = await claim(
         execution_id, seconds=settings.lease_seconds, grace_seconds=call_timeout(settings)
     )
@@ -116,17 +119,40 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
     except LeaseLostError:
         log.info("execution %s is somebody else's now", execution_id)
     except CancelledRunError:
-        await settle.cancel(lease)
+        await _settled(settle.cancel(lease), outside)
     except asyncio.CancelledError:
-        await asyncio.shield(give_back(lease))
+        await _settled(give_back(lease), outside)
         raise
     except AetherError as error:
-        await settle.failure(lease, settings, error)
+        await _settled(settle.failure(lease, settings, error), outside)
     except UNAVAILABLE as error:
-        log.warning("execution %s: the database failed (%r)", execution_id, error)
+        log.warning("execution %s: the database or a connection failed (%r)", execution_id, error)
+        failed = UnavailableError(f"the database or a connection failed ({type(error).__name__})")
+        await _settled(settle.failure(lease, settings, failed), outside)
     except Exception as error:  # the worker's door: a bug is recorded, and tried again
         log.exception("execution %s failed", execution_id)
-        await settle.failure(lease, settings, settle.internal(error))
+        await _settled(settle.failure(lease, settings, settle.internal(error)), outside)
+
+
+async def _settled(end: Coroutine[Any, Any, None], outside: contextvars.Context) -> None:
+    """Write the end of an attempt, also while the worker is stopped.
+
+    It runs in the context from before the attempt: one that was cut off while its transaction
+    opened or closed has left that transaction behind, and would write into it.
+    """
+    writing = asyncio.create_task(_written(end), context=outside)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
+
+
+async def _written(end: Coroutine[Any, Any, None]) -> None:
+    try:
+        await end
+    except UNAVAILABLE as error:
+        log.warning("the end of an attempt could not be written (%r); its lease will end", error)
 
 
 @asynccontextmanager
@@ -148,6 +174,8 @@ async def _heartbeat(lease: Lease) -> AsyncIterator[None]:
                 return
             except UNAVAILABLE:
                 log.warning("execution %s: could not renew its lease", lease.execution_id)
+            except Exception:  # without a heartbeat the run would be done twice
+                log.exception("execution %s: could not renew its lease", lease.execution_id)
 
     beating = asyncio.create_task(beat())
     try:
@@ -165,13 +193,15 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
     run = await _prepare(runtime, lease)
     limit = float(run.task.timeout_seconds or runtime.settings.run_timeout_seconds)
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(limit) as bound:
             talk = await conversations.load(lease, run.agent_id)
             if not talk.messages:
                 await talk.begin(await _opening(run))
             text = await _converse(run, talk)
             await _finish(run, text)
     except TimeoutError as error:
+        if not bound.expired():
+            raise  # somebody else's: the database's, for one
         raise UpstreamError(
             f"the run took longer than {limit:g} seconds (RUN_TIMEOUT_SECONDS, or the task's "
             "timeout_seconds)",

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from aether.db import rows
 from aether.effects import markers_in
-from aether.events import SourceEvent
+from aether.events import SourceEvent, Subject
 
+OURS: Final = "our own doing"  # how each reason begins
 WINDOW: Final = "15 minutes"  # between our write and the webhook that tells of it
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
@@ -23,6 +24,9 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
     "edited": frozenset({"update"}),
 }
 """Which of our effects an action may be the echo of."""
+
+CREATIONS: Final = frozenset({None, "opened", "open", "created", "create"})
+"""Actions that tell of a new item; what is done to it afterwards may be anybody's doing."""
 
 
 async def why_ours(event: SourceEvent) -> str | None:
@@ -39,14 +43,31 @@ async def _by_marker(event: SourceEvent) -> str | None:
     if not markers:
         return None
     found = await rows(
-        """SELECT platform_id FROM effect WHERE source = $1 AND marker = ANY($2::text[])""",
+        f"""SELECT kind, platform_id, content,
+              touched_at > now() - interval '{WINDOW}' AS is_recent
+            FROM effect WHERE source = $1 AND marker = ANY($2::text[])""",  # noqa: S608 # a constant of ours
         event.source, markers,
     )  # fmt: skip
-    created = event.comment_id or (event.subject.key if event.subject else None)
-    # a marker on another comment than the recorded one was copied by somebody
-    if any(one["platform_id"] in {None, created} for one in found):
-        return "our own doing: it carries our marker"
+    if any(_marks(event, one) for one in found):
+        return f"{OURS}: it carries our marker"
     return None
+
+
+def _marks(event: SourceEvent, effect: Mapping[str, Any]) -> bool:
+    """Whether the event tells of the very writing that the marker stands for.
+
+    The text of an item that we created carries its marker for good, and people close, label and
+    edit it; a marker on another comment than the recorded one was copied by somebody.
+    """
+    recorded, subject = effect["platform_id"], event.subject
+    if effect["kind"] == "create":
+        if event.comment_id is not None or subject is None or recorded not in {None, subject.key}:
+            return False
+        labels = json.loads(effect["content"]).get("labels", ())
+        return event.action in CREATIONS or (effect["is_recent"] and event.change in labels)
+    if event.comment_id is not None:
+        return recorded in {None, event.comment_id}
+    return subject is None or event.text != subject.body  # an edited comment, and no item's text
 
 
 async def _by_comment(event: SourceEvent) -> str | None:
@@ -57,7 +78,7 @@ async def _by_comment(event: SourceEvent) -> str | None:
            LIMIT 1""",
         event.source, event.comment_id,
     )  # fmt: skip
-    return "our own doing: we posted this comment" if found else None
+    return f"{OURS}: we posted this comment" if found else None
 
 
 async def _by_account(event: SourceEvent) -> str | None:
@@ -67,7 +88,7 @@ async def _by_account(event: SourceEvent) -> str | None:
         "SELECT 1 FROM effect WHERE source = $1 AND account = $2 LIMIT 1",
         event.source, event.actor.login,
     )  # fmt: skip
-    return f"our own doing: {event.actor.login} is our bot account" if found else None
+    return f"{OURS}: {event.actor.login} is our bot account" if found else None
 
 
 async def _by_effect(event: SourceEvent) -> str | None:
@@ -78,10 +99,10 @@ async def _by_effect(event: SourceEvent) -> str | None:
         f"""SELECT kind, content FROM effect
             WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
               AND status IN ('intended', 'sent') AND touched_at > now() - interval '{WINDOW}'""",  # noqa: S608 # a constant of ours
-        event.source, event.subject.project, event.subject.key, sorted(kinds),
+        event.source, event.subject.project[:400], event.subject.key[:100], sorted(kinds),
     )  # fmt: skip
     if any(_tells_of(event, one["kind"], json.loads(one["content"])) for one in found):
-        return f"our own doing: we intended {event.action} on this item"
+        return f"{OURS}: we intended {event.action} on this item"
     return None
 
 
@@ -90,7 +111,17 @@ def _tells_of(event: SourceEvent, kind: str, content: Mapping[str, Any]) -> bool
     if kind in {"label", "unlabel", "assign"}:
         return event.change in content.get("names", ())
     if kind == "update" and event.subject is not None:
-        wrote = (content.get("title"), content.get("body"))
-        now = (event.subject.title, event.subject.body)
-        return all(mine is None or mine == theirs for mine, theirs in zip(wrote, now, strict=True))
+        return _tells_of_update(event, event.subject, content)
     return kind == "close"
+
+
+def _tells_of_update(event: SourceEvent, now: Subject, content: Mapping[str, Any]) -> bool:
+    if event.text != now.body:
+        return False  # somebody edited a comment
+    wrote = {name: content[name] for name in ("title", "body") if content.get(name) is not None}
+    told = event.payload.get("changes")  # GitHub and GitLab say what was edited
+    names = set(told) if isinstance(told, Mapping) else set()
+    edited = ({"body"} if "description" in names else set()) | names & {"title", "body"}
+    if edited and not edited & set(wrote):
+        return False  # something else than what we wrote
+    return all(value == getattr(now, name) for name, value in wrote.items())

@@ -4,6 +4,7 @@ GitHub gives up after 10 seconds, so nothing slow runs here: one transaction hol
 and its executions, hints leave after it, and the model is called by a worker.
 """
 
+import hashlib
 import json
 import logging
 import uuid
@@ -15,7 +16,7 @@ import orjson
 
 from aether.db import row, rows, transaction
 from aether.engine import configuration
-from aether.engine.own_doing import why_ours
+from aether.engine.own_doing import OURS, why_ours
 from aether.engine.route import Routing, programs_for, route, rules_for
 from aether.engine.runtime import Runtime
 from aether.errors import NotFoundError, UnavailableError
@@ -27,6 +28,7 @@ from aether.vocabulary import DeliveryStatus
 log = logging.getLogger(__name__)
 
 BOT_RUNS_AN_HOUR: Final = 5  # started by bots on one item
+LONGEST_KEY: Final = 400  # characters that a key's column holds
 RELOADS: Final = 5  # a configuration that changes faster than we read it is an error
 
 
@@ -75,6 +77,9 @@ async def receive(
     Raises:
         UnavailableError: the configuration kept changing while it was read.
     """
+    event = replace(
+        event, delivery_key=_bounded(event.delivery_key), change_key=_bounded(event.change_key)
+    )
     for _ in range(RELOADS):
         plan = await _plan(runtime, event, slug, is_verified, replay_of)
         try:
@@ -86,6 +91,19 @@ async def receive(
             runtime.queue.hint(Job.RUN_TASK_EXECUTION, receipt.executions)
         return receipt
     raise UnavailableError("the configuration is changing too fast; send it again")
+
+
+def _bounded(key: str) -> str:
+    """A key as its column holds it; a longer one, which ids of a strange size make, by its hash."""
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"sha256:{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
+
+
+def _item(event: SourceEvent) -> tuple[str, str | None]:
+    """The project's and the item's key as the rows of deliveries and executions hold them."""
+    project = event.project_names[0] if event.project_names else ""
+    return project[:400], event.subject.key[:100] if event.subject else None
 
 
 async def replay(runtime: Runtime, delivery_id: int) -> Receipt:
@@ -184,8 +202,7 @@ def _columns(plan: _Plan) -> tuple[Any, ...]:
         event.source, plan.slug, event.delivery_key, event.change_key, event.event_name[:200],
         event.action[:200] if event.action else None, status, plan.routing.reason,
         _json(plan.routing.canonical_triggers), plan.is_verified, plan.project_id,
-        (event.project_names[0] if event.project_names else "")[:400],
-        subject.kind if subject else None, subject.key[:100] if subject else None,
+        _item(event)[0], subject.kind if subject else None, _item(event)[1],
         subject.title if subject else "", actor.login[:200] if actor else None,
         actor.is_bot if actor else False, _json(event.summary()), _json(dict(event.payload)),
         _json(plan.extracted), plan.replay_of,
@@ -214,8 +231,7 @@ async def _start(plan: _Plan, delivery_id: int) -> Receipt:
         INSERT_EXECUTIONS,
         delivery_id, [one.task_id for one in plan.routing.starts],
         [one.canonical_trigger for one in plan.routing.starts], event.source, plan.project_id,
-        (event.project_names[0] if event.project_names else "")[:400],
-        subject.kind if subject else None, subject.key[:100] if subject else None,
+        _item(event)[0], subject.kind if subject else None, _item(event)[1],
         event.actor.is_bot if event.actor else False,
     )  # fmt: skip
     return _receipt("accepted", plan, delivery_id, sorted(int(one["id"]) for one in started))
@@ -242,8 +258,8 @@ async def _bot_bound_reached(plan: _Plan) -> bool:
     event, subject = plan.event, plan.event.subject
     if event.actor is None or not event.actor.is_bot or subject is None or plan.replay_of:
         return False
-    item = (event.source, event.project_names[0] if event.project_names else "", subject.key)
-    await rows("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(item))
+    item = (event.source, *_item(event))
+    await rows("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(map(str, item)))
     counted = await row(
         """SELECT count(DISTINCT delivery_id) AS n FROM task_execution
            WHERE by_bot AND source = $1 AND project_key = $2 AND item_key = $3
@@ -256,7 +272,7 @@ async def _bot_bound_reached(plan: _Plan) -> bool:
 async def _again(plan: _Plan) -> Receipt:
     """Answer for an event that is stored already; route it now if nothing came of it then."""
     found = await row(
-        """SELECT id, status, canonical_triggers FROM delivery
+        """SELECT id, status, reason, canonical_triggers FROM delivery
            WHERE source = $1 AND (delivery_key = $2 OR change_key = $3)
            ORDER BY (delivery_key = $2) DESC, id LIMIT 1 FOR UPDATE""",
         plan.event.source, plan.event.delivery_key, plan.event.change_key,
@@ -264,7 +280,8 @@ async def _again(plan: _Plan) -> Receipt:
     if found is None:
         raise _StaleConfigurationError  # it was pruned between the two statements
     delivery_id = int(found["id"])
-    if found["status"] == DeliveryStatus.IGNORED and plan.routing.starts:
+    was_ours = str(found["reason"]).startswith(OURS)  # the evidence may have grown old since
+    if found["status"] == DeliveryStatus.IGNORED and plan.routing.starts and not was_ours:
         await rows(
             """UPDATE delivery SET status = $2, reason = $3, canonical_triggers = $4,
                  project_id = $5, extracted = $6 WHERE id = $1""",

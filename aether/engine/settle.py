@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS: Final = 5.0
 LONGEST_WAIT_SECONDS: Final = 600.0
+LONGEST_TOLD_SECONDS: Final = 86_400.0  # whatever a far side asks for
 
 
 def internal(error: Exception) -> AetherError:
@@ -25,10 +26,13 @@ def internal(error: Exception) -> AetherError:
 
 
 def wait_seconds(tries: int, retry_after: float | None) -> float:
-    """How long to wait before the next try: doubling, with jitter, never before ``retry_after``."""
+    """How long to wait before the next try: doubling, with jitter, never before ``retry_after``.
+
+    That counts up to a day: nobody makes a run wait for ever.
+    """
     doubled = min(FIRST_WAIT_SECONDS * 2.0 ** max(tries - 1, 0), LONGEST_WAIT_SECONDS)
     jittered: float = doubled * random.uniform(0.8, 1.2)  # noqa: S311 # spreads load, hides nothing
-    return max(jittered, retry_after or 0.0)
+    return max(jittered, min(retry_after or 0.0, LONGEST_TOLD_SECONDS))
 
 
 async def succeed(lease: Lease, *, text: str, url: str | None) -> None:
@@ -46,7 +50,8 @@ async def failure(lease: Lease, settings: Settings, error: AetherError) -> None:
     tries = lease.tries + 1
     text = redact(clean(str(error)), settings)
     if error.retryable and tries < settings.max_tries:
-        await _retry(lease, tries, text, error)
+        if not await _retry(lease, tries, text, error):
+            await cancel(lease)  # that was asked for meanwhile; nothing if the lease is lost
     else:
         told = text if not error.retryable else f"{text} (tried {tries} times)"
         await _fail(lease, tries, told, error.code)
@@ -76,14 +81,16 @@ async def cancel(lease: Lease) -> None:
             )
 
 
-async def _retry(lease: Lease, tries: int, text: str, error: AetherError) -> None:
+async def _retry(lease: Lease, tries: int, text: str, error: AetherError) -> bool:
+    """Whether it was written; not for a run that is to be cancelled, or is somebody else's."""
     wait = wait_seconds(tries, error.retry_after)
     async with transaction():
         ended = await row(
             """UPDATE task_execution SET status = $3, tries = $4, error = $5, error_code = $6,
                  run_after = now() + make_interval(secs => $7), lease_until = NULL,
                  enqueued_at = NULL
-               WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING agent_id""",
+               WHERE id = $1 AND lease_token = $2 AND status = 'running'
+                 AND NOT cancel_requested RETURNING agent_id""",
             lease.execution_id, lease.token, ExecutionStatus.RETRYING, tries, text,
             error.code, wait,
         )  # fmt: skip
@@ -94,7 +101,10 @@ async def _retry(lease: Lease, tries: int, text: str, error: AetherError) -> Non
                 execution_id=lease.execution_id,
                 detail={"error": text, "tries": tries, "wait_seconds": round(wait, 1)},
             )
+    if ended is None:
+        return False
     log.warning("execution %s failed (%s); trying again in %.0f s", lease.execution_id, text, wait)
+    return True
 
 
 async def _fail(lease: Lease, tries: int, text: str, code: ErrorCode) -> None:

@@ -60,31 +60,36 @@ async def prune(settings: Settings) -> None:
         await _prune_history(settings.retention_days)
 
 
+_NO_EXECUTION: Final = """AND NOT EXISTS (
+  SELECT 1 FROM task_execution AS kept WHERE kept.id = {table}.execution_id)"""
+
 PRUNED: Final = (
-    ("execution_message", "created_at"),
-    ("tool_execution", "created_at"),
-    ("effect", "touched_at"),
-    ("task_execution", "created_at"),
-    ("delivery", "received_at"),
-    ("audit_entry", "created_at"),
+    ("task_execution", "created_at", "AND status IN ('succeeded', 'failed', 'cancelled')"),
+    ("execution_message", "created_at", _NO_EXECUTION),
+    ("tool_execution", "created_at", _NO_EXECUTION),
+    ("effect", "touched_at", _NO_EXECUTION),
+    (
+        "delivery",
+        "received_at",
+        """AND NOT EXISTS (
+             SELECT 1 FROM task_execution AS kept WHERE kept.delivery_id = delivery.id)""",
+    ),
+    ("audit_entry", "created_at", ""),
 )
+"""Table, age, condition; executions first, since all that belongs to one goes after it."""
 
 
 async def _prune_history(days: int) -> None:
-    """In batches, so that no delete holds its locks for long; unfinished work is kept."""
-    for table, column in PRUNED:
-        unfinished = (
-            "AND status IN ('succeeded', 'failed', 'cancelled')"
-            if table == "task_execution"
-            else ""
-        )
+    """In batches, so that no delete holds its locks for long; unfinished work is kept whole."""
+    for table, column, condition in PRUNED:
+        only = condition.format(table=table)
         while True:
             async with transaction():
                 await rows("SELECT set_config('aether.prune', 'on', true)")
                 gone = await rows(
                     f"""DELETE FROM {table} WHERE id IN (
                           SELECT id FROM {table}
-                          WHERE {column} < now() - make_interval(days => $1) {unfinished}
+                          WHERE {column} < now() - make_interval(days => $1) {only}
                           ORDER BY {column} LIMIT 5000) RETURNING id""",  # noqa: S608 # our own names
                     days,
                 )

@@ -8,11 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aether.checkpoints import reached
+from aether.db import UNAVAILABLE
 from aether.engine.conversation import ToolOutcome
-from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
+from aether.errors import (
+    AetherError,
+    CancelledRunError,
+    InvalidInputError,
+    LeaseLostError,
+    UpstreamError,
+)
 from aether.llm.prompts import tool_result_text
 from aether.models import Agent, TaskDefinition, ToolDefinition
 from aether.rendering import clean
+from aether.sources.reading import decode_json
 from aether.tools import TOOLS
 from aether.tools.base import RefusedError, ToolContext
 from aether.vocabulary import ToolExecutionStatus
@@ -67,6 +75,7 @@ async def run_call(
     Raises:
         LeaseLostError, CancelledRunError: the run is over.
         UpstreamError: a write may have happened; the run must be tried again with this very call.
+        OSError, asyncpg.PostgresError: the database is out of reach, likewise.
     """
     started = time.monotonic()
     name = str(call["function"].get("name") or "")
@@ -95,6 +104,8 @@ async def run_call(
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
     except AetherError as error:
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+    except UNAVAILABLE:
+        raise  # what the tool wrote last may have happened, unrecorded
     except Exception:  # the tool loop's end: the model hears of it, the log has the trace
         log.exception("tool %s failed", name)
         told = "the tool failed for a reason of its own"
@@ -113,21 +124,19 @@ def read_arguments(raw: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     import jsonschema
 
     if raw is None or (isinstance(raw, str) and not raw.strip()):
-        values: Any = {}
+        values: dict[str, Any] = {}
     else:
+        text = raw if isinstance(raw, str) else json.dumps(raw)
         try:
-            values = json.loads(raw) if isinstance(raw, str) else raw
-        except (ValueError, RecursionError) as error:
-            raise BadArgumentsError(f"the arguments are not valid JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise BadArgumentsError("the arguments must be one JSON object")
-    cleaned: dict[str, Any] = json.loads(clean(json.dumps(values, ensure_ascii=False)))
+            values = decode_json(text.encode(errors="replace"), field="arguments")
+        except InvalidInputError as error:
+            raise BadArgumentsError(f"{error}. The tool was not run.") from error
     checker = jsonschema.Draft202012Validator(dict(schema) or {"type": "object"})
-    problems = sorted(checker.iter_errors(cleaned), key=lambda one: list(map(str, one.path)))
+    problems = sorted(checker.iter_errors(values), key=lambda one: list(map(str, one.path)))
     if problems:
         told = "; ".join(_problem(one) for one in problems[:5])
         raise BadArgumentsError(f"{told}. The tool was not run.")
-    return cleaned
+    return values
 
 
 def _problem(error: Any) -> str:
@@ -145,4 +154,9 @@ def _known(name: str, offered: Mapping[str, Offer]) -> Offer:
 def _ended(
     outcome: ToolOutcome, status: ToolExecutionStatus, text: str, error: str | None
 ) -> ToolOutcome:
-    return replace(outcome, status=status, text=tool_result_text(clean(text)), error=error)
+    return replace(
+        outcome,
+        status=status,
+        text=tool_result_text(clean(text)),
+        error=clean(error) if error else None,
+    )

@@ -38,6 +38,8 @@ WORK = [
     """CREATE INDEX task_execution_by_bot ON task_execution
        (source, project_key, item_key, created_at) WHERE by_bot""",
     "CREATE INDEX effect_account ON effect (source, account) WHERE account IS NOT NULL",
+    # what pruning reads
+    "CREATE INDEX effect_touched ON effect (touched_at)",
     """CREATE INDEX task_execution_created ON task_execution (created_at)""",
     """CREATE INDEX tool_execution_created ON tool_execution (created_at)""",
     """CREATE INDEX execution_message_created ON execution_message (created_at)""",

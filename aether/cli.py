@@ -80,29 +80,39 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _web(_: argparse.Namespace) -> int:
-    return _run_part("aether.main")
+    settings = Settings.from_environment()
+    settings.check_exposure()
+    return _run_part("aether.main", settings)
 
 
 def _worker(_: argparse.Namespace) -> int:
-    return _run_part("aether.worker")
+    return _run_part("aether.worker", Settings.from_environment())
 
 
 def _scheduler(_: argparse.Namespace) -> int:
-    return _run_part("aether.scheduler")
+    return _run_part("aether.scheduler", Settings.from_environment())
 
 
-def _run_part(module: str) -> int:
+def _run_part(module: str, settings: Settings) -> int:
     """Run a composition root until it is told to stop.
 
     Imported by name: a command loads its own part only.
     """
-    settings = _connected(Settings.from_environment())
+    settings, database_url = _connected(settings)
+    asyncio.run(_check_database(database_url))
     code: int = importlib.import_module(module).run(settings)
     return code
 
 
-def _connected(settings: Settings) -> Settings:
-    """Settings with both URLs: from the environment, or from an ``aether up`` that runs.
+async def _check_database(url: SecretStr) -> None:
+    from aether import db
+
+    await db.wait_until_ready(url)
+    await db.require_migrations(url)
+
+
+def _connected(settings: Settings) -> tuple[Settings, SecretStr]:
+    """Settings with both URLs, from the environment or from an ``aether up`` that runs; the first.
 
     Raises:
         NotConfiguredError: neither names the database, or the queue.
@@ -110,13 +120,13 @@ def _connected(settings: Settings) -> Settings:
     from aether.embedded.services import with_running_services
 
     whole = with_running_services(settings)
-    for name, url in (("DATABASE_URL", whole.database_url), ("BROKER_URL", whole.broker_url)):
-        if url is None:
-            raise NotConfiguredError(
-                f"{name} is not set and no `aether up` runs on {whole.aether_home}; set it, or "
-                "start `aether up`, which brings its own"
-            )
-    return whole
+    if whole.database_url is not None and whole.broker_url is not None:
+        return whole, whole.database_url
+    name = "DATABASE_URL" if whole.database_url is None else "BROKER_URL"
+    raise NotConfiguredError(
+        f"{name} is not set and no `aether up` runs on {whole.aether_home}; set it, or "
+        "start `aether up`, which brings its own"
+    )
 
 
 @contextlib.contextmanager

@@ -5,9 +5,11 @@ A setting whose value cannot be read stops the start with a message that names i
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -26,6 +28,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises ValueError beyond 65535
+    except ValueError:
+        return False
+    rest = (parts.path.removeprefix("/"), parts.query, parts.fragment)
+    whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    return whole and not any(rest)
 
 
 def _default_home() -> Path:
@@ -139,6 +152,32 @@ class Settings(BaseModel):
             )
         return value
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        return value.strip("[]")  # as in an address; to listen, it is resolved without them
+
+    @field_validator("api_token")
+    @classmethod
+    def _one_word(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        token = value.get_secret_value().strip()  # a file it is read from ends with a line end
+        if not token or re.search(r"[\s\0]", token):
+            raise ValueError("must be one word, without spaces: no header could carry it")
+        return SecretStr(token)
+
+    @field_validator("frontend_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if one != "*" and not _is_origin(one):
+                raise ValueError(
+                    f"{one!r} is no origin; it is a scheme, a host and a port where it is not the "
+                    "usual one, such as http://localhost:5173"
+                )
+        return tuple(one.rstrip("/").lower() for one in value)
+
     @field_validator("encryption_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -175,11 +214,13 @@ class Settings(BaseModel):
         return settings
 
     def check_exposure(self) -> None:
-        """Refuse to listen beyond this machine without API_TOKEN.
+        """Refuse to be open to everybody.
 
         Raises:
-            NotConfiguredError: HOST is not loopback and API_TOKEN is not set.
+            NotConfiguredError: without API_TOKEN, HOST is not loopback or every web page may call.
         """
+        if self.api_token is None and "*" in self.frontend_origins:
+            raise NotConfiguredError("FRONTEND_ORIGINS: * needs API_TOKEN")
         if self.api_token is None and not is_loopback(self.host):
             raise NotConfiguredError(
                 f"HOST: {self.host} can be reached from outside; set API_TOKEN, "

@@ -140,6 +140,15 @@ class Credentials:
         self._accounts[key] = (self._clients.monotonic() + ACCOUNT_SECONDS, account)
         return account
 
+    async def ask_environment(self, source: SourceName) -> Account:
+        """Who the environment's credential speaks as; the platform is asked now, once.
+
+        Raises:
+            NotConfiguredError: the environment has no credential, or no address; names it.
+            UpstreamError: the platform failed, or refused the credential.
+        """
+        return await self._ask_account(source, self._of_environment(source))
+
     async def _ask_account(self, source: SourceName, credential: _Credential) -> Account:
         app = self._app(source, credential)
         if app is not None:
@@ -174,10 +183,13 @@ class Credentials:
                     is_stored=True,
                     told=told,
                 )
+        return self._of_environment(source, f", and no integration speaks to {source}")
+
+    def _of_environment(self, source: SourceName, otherwise: str = "") -> _Credential:
         told = from_environment(self._settings, source)
         setting = TOKEN_SETTINGS[source]
         if not told:
-            raise NotConfiguredError(f"{setting}: not set, and no integration speaks to {source}")
+            raise NotConfiguredError(f"{setting}: not set{otherwise}")
         return _Credential(
             base_url=base_url(self._settings, source, None),
             origin=setting,

@@ -48,6 +48,11 @@ class Vault:
         """Whether anything can be encrypted at all."""
         return self._first is not None
 
+    def check(self) -> None:
+        """Raises NotConfiguredError where nothing can be encrypted."""
+        if self._first is None:
+            raise _no_key()
+
     def encrypt(self, plain: str, *, table: str, column: str, row_key: object) -> str:
         """The ciphertext of ``plain`` for this place; a new one each time.
 

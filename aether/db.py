@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,7 +16,7 @@ from tortoise.exceptions import DBConnectionError, IntegrityError
 from tortoise.migrations.api import migrate as apply_migrations
 from tortoise.transactions import in_transaction
 
-from aether.errors import NotConfiguredError
+from aether.errors import NotConfiguredError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,20 @@ UNAVAILABLE: Final[tuple[type[Exception], ...]] = (
 
 MIGRATION_LOCK: Final = 0x4145_5448  # "AETH": two starting processes migrate one after the other
 SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+SSL_FILES: Final = {
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslcrl": "PGSSLCRL",
+}
+"""What asyncpg reads from the environment, and not from keywords."""
+REFUSED: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.exceptions.ClientConfigurationError,
+)
+"""What no waiting changes: the user, the password, the database's name, files of TLS."""
 
 UniqueViolation = IntegrityError
 
@@ -49,17 +64,26 @@ def credentials(url: SecretStr | str) -> dict[str, Any]:
         NotConfiguredError: it is no PostgreSQL address; names DATABASE_URL, shows no password.
     """
     text = url.get_secret_value() if isinstance(url, SecretStr) else url
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # such as a bracket that is not closed
+        raise NotConfiguredError("DATABASE_URL: cannot be read") from None
     if parts.scheme not in {"postgres", "postgresql"}:
         raise NotConfiguredError("DATABASE_URL: must start with postgresql://")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     try:
-        port = parts.port
+        port = int(query["port"]) if "port" in query else parts.port
     except ValueError:
-        raise NotConfiguredError("DATABASE_URL: the port is not a number") from None
+        raise NotConfiguredError(
+            "DATABASE_URL: the port is not a number (a / ? # or @ in the password is written "
+            "%2F %3F %23 %40)"
+        ) from None
+    for name in query:
+        if name in SSL_FILES:
+            raise NotConfiguredError(f"DATABASE_URL: {name} is read from {SSL_FILES[name]} only")
     told: dict[str, Any] = {
         "host": query.get("host") or unquote(parts.hostname or "localhost"),
-        "port": int(query.get("port") or port or 5432),
+        "port": port or 5432,
         "user": unquote(parts.username or query.get("user") or "postgres"),
         "password": unquote(parts.password) if parts.password else query.get("password"),
         "database": unquote(parts.path.lstrip("/")) or "postgres",
@@ -123,12 +147,46 @@ async def pool(url: SecretStr | str, *, size: int = 10) -> AsyncIterator[None]:
         await close_pool()
 
 
+class _Transaction:
+    """Tortoise's transaction, which alone keeps its connection for ever when it is cancelled.
+
+    Cancelled in BEGIN it never gives the connection back; cancelled while it gives it back it
+    leaves the dead transaction as the task's current one.
+    """
+
+    def __init__(self) -> None:
+        self._inner: Any = in_transaction("default")
+
+    async def __aenter__(self) -> Any:
+        try:
+            return await self._inner.__aenter__()
+        except BaseException:
+            connection = getattr(self._inner.client, "_connection", None)
+            self._forget()
+            if connection is not None:
+                # a connection in mid-transaction is closed, not reused
+                connection.terminate()
+                await asyncio.shield(self._inner.client._parent._pool.release(connection))  # noqa: SLF001
+            raise
+
+    async def __aexit__(self, *raised: Any) -> Any:
+        try:
+            return await self._inner.__aexit__(*raised)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        token = getattr(self._inner, "token", None)
+        if token is not None and connections.get("default") is self._inner.client:
+            connections.reset(token)
+
+
 def transaction() -> AbstractAsyncContextManager[Any]:
     """One transaction; everything inside the block, ORM or SQL, takes part.
 
     Never start a task inside it: the task would write in the same transaction.
     """
-    return in_transaction("default")
+    return _Transaction()
 
 
 async def rows(sql: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -185,16 +243,42 @@ async def wait_until_ready(url: SecretStr | str, *, seconds: float = 30) -> None
     """Wait for the server to take connections, for ``seconds`` at most.
 
     Raises:
-        OSError, asyncpg.PostgresError: what the last try met.
+        NotConfiguredError: the server answers and refuses us; names DATABASE_URL.
+        UnavailableError: it does not answer; says what the last try met.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         try:
             connection = await connect(url)
-        except (OSError, asyncpg.PostgresError):
+        except REFUSED as error:
+            raise NotConfiguredError(f"DATABASE_URL: {error}") from error
+        except (OSError, asyncpg.PostgresError) as error:
             if asyncio.get_running_loop().time() > deadline:
-                raise
+                met = str(error) or type(error).__name__
+                raise UnavailableError(
+                    f"DATABASE_URL: the database is out of reach: {met}"
+                ) from error
             await asyncio.sleep(0.2)
         else:
             await connection.close()
             return
+
+
+async def require_migrations(url: SecretStr | str) -> None:
+    """See that the schema is as new as this program.
+
+    Raises:
+        NotConfiguredError: it is older, or there is none; says what to do.
+    """
+    connection = await connect(url)
+    try:
+        exists = await connection.fetchval("SELECT to_regclass('tortoise_migrations')")
+        found = await connection.fetch("SELECT name FROM tortoise_migrations") if exists else []
+    finally:
+        await connection.close()
+    ours = {one.stem for one in Path(__file__).with_name("migrations").glob("[0-9]*.py")}
+    missing = ours - {one["name"] for one in found}
+    if missing:
+        raise NotConfiguredError(
+            f"DATABASE_URL: the database lacks {', '.join(sorted(missing))}; run `aether migrate`"
+        )

@@ -1,6 +1,7 @@
 """Composition root of the web process: settings, pool, queue, GraphQL, REST."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp
 
 from aether.config import Settings
 from aether.credentials import Credentials
-from aether.db import UNAVAILABLE, close_pool, open_pool, wait_until_ready
+from aether.db import UNAVAILABLE, close_pool, credentials, open_pool, wait_until_ready
 from aether.engine.configuration import load
 from aether.engine.filters import FilterPool
 from aether.engine.runtime import Runtime, install
@@ -37,6 +38,9 @@ def application(settings: Settings) -> ASGIApp:
     """
     if settings.database_url is None or settings.broker_url is None:
         raise NotConfiguredError("DATABASE_URL, BROKER_URL: the web process needs both")
+    # What is wrong with either is told here; the lifespan could only tell it with a traceback.
+    credentials(settings.database_url)
+    build_broker(settings.broker_url)
 
     redacting = partial(redact, settings=settings)
 
@@ -56,7 +60,6 @@ def application(settings: Settings) -> ASGIApp:
         install(runtime)
         watchdog = Watchdog(settings, component="web", redact=redacting)
         watchdog.start()
-        log.info("listening on http://%s:%s", settings.host, settings.port)
         try:
             yield
         finally:
@@ -87,13 +90,20 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Blocks.
 
     Raises:
-        NotConfiguredError: HOST can be reached from outside and there is no API_TOKEN.
+        NotConfiguredError: HOST can be reached from outside and there is no API_TOKEN, or HOST
+            is no address.
     """
     settings.check_exposure()
+    try:
+        socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NotConfiguredError(f"HOST: {settings.host}: {error.strerror}") from error
+    app = application(settings)
     configure_logging("web", redact=partial(redact, settings=settings))
-    server = uvicorn.Server(
+    logging.getLogger("uvicorn.error").addFilter(_is_true)
+    server = _Server(
         uvicorn.Config(
-            application(settings),
+            app,
             host=settings.host,
             port=settings.port,
             loop="uvloop",
@@ -110,3 +120,18 @@ def run(settings: Settings) -> int:
     )
     server.run()
     return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does, with the port that it was given for port 0."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for one in self.servers[0].sockets if self.started else ():
+            host, port = one.getsockname()[:2]
+            log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+
+
+def _is_true(record: logging.LogRecord) -> bool:
+    """uvicorn's only false line: it takes a socket's refusal, answered by HTTP, for no answer."""
+    return not record.getMessage().startswith("ASGI callable returned without completing handshake")

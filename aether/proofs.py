@@ -1,9 +1,14 @@
-"""Which secret proves a delivery: the source's from the environment, or an integration's own."""
+"""Which secret proves a delivery, the environment's or an integration's own, and how the latter."""
 
+import base64
+import hashlib
+import hmac
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -12,6 +17,34 @@ from aether.crypto import Vault
 from aether.db import row
 from aether.errors import NotConfiguredError, NotFoundError, SignatureError
 from aether.vocabulary import SourceName
+
+PROOF_COLUMN: Final = "webhook_secret_encrypted"
+WINDOW_SECONDS: Final = 300
+
+_SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+class WebhookAlgorithm(StrEnum):
+    """How a delivery to a slug of its own is proven."""
+
+    SHA256 = "sha256"  #: HMAC over the body.
+    SHA512 = "sha512"
+    SHA1 = "sha1"
+    BEARER = "bearer"  #: The header holds the secret itself.
+
+
+class WebhookEncoding(StrEnum):
+    """How an HMAC is written."""
+
+    HEX = "hex"
+    BASE64 = "base64"
+
+
+_HASHES: Final[Mapping[WebhookAlgorithm, Callable[..., Any]]] = {
+    WebhookAlgorithm.SHA256: hashlib.sha256,
+    WebhookAlgorithm.SHA512: hashlib.sha512,
+    WebhookAlgorithm.SHA1: hashlib.sha1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +128,7 @@ def _integration_proof(settings: Settings, integration: Mapping[str, Any]) -> Pr
             plain = Vault(settings.encryption_key).decrypt(
                 integration["secret"],
                 table="integration",
-                column="webhook_secret_encrypted",
+                column=PROOF_COLUMN,
                 row_key=integration["id"],
             )
         except NotConfiguredError as error:
@@ -120,3 +153,68 @@ def _joined(*secrets: SecretStr | None) -> SecretStr | None:
 
 def _lets_unsigned_in(settings: Settings, source: SourceName) -> bool:
     return bool(settings.allow_unsigned & {source.value, "all"})
+
+
+def verify(proof: Proof, headers: Mapping[str, str], body: bytes, *, now: float) -> None:
+    """Return quietly if the header that ``proof.webhook`` names proves ``body``.
+
+    An HMAC is over the body's bytes; where ``timestamp_header`` is named, over its text, a dot
+    and the body, and the time in it (seconds since 1970, as ``now``) must be within
+    ``window_seconds``, 300 unless told. Each part of a comma-separated secret proves.
+
+    Raises:
+        SignatureError: it does not, or there is no secret.
+    """
+    header = str(proof.webhook["header"])
+    sent = _sent(headers, header)
+    if not sent:
+        raise SignatureError(f"{header} is missing, which proves a delivery to this webhook")
+    whole = proof.secret.get_secret_value() if proof.secret is not None else ""
+    secrets = [part.encode() for part in whole.split(",") if part]
+    algorithm = WebhookAlgorithm(proof.webhook.get("algorithm", WebhookAlgorithm.SHA256))
+    stamp = b""
+    if algorithm is WebhookAlgorithm.BEARER:
+        expected = secrets
+    else:
+        named = proof.webhook.get("timestamp_header")
+        stamp = _sent(headers, str(named)) if named else b""
+        signed = stamp + b"." + body if named else body
+        expected = [_signature(proof.webhook, algorithm, one, signed) for one in secrets]
+    prefix = _prefix(proof.webhook, algorithm)
+    # Every secret is tried whatever the ones before gave, so that time tells nothing.
+    matches = [hmac.compare_digest(sent, prefix + one) for one in expected]
+    if not any(matches):
+        raise SignatureError(f"{header} does not prove the body under {proof.setting}")
+    if proof.webhook.get("timestamp_header"):
+        _check_time(proof.webhook, stamp, now)
+
+
+def _sent(headers: Mapping[str, str], name: str) -> bytes:
+    """The header's bytes as they came; ``headers`` holds them as latin-1."""
+    return headers.get(name.lower(), "").strip().encode("latin-1", errors="replace")
+
+
+def _prefix(webhook: Mapping[str, Any], algorithm: WebhookAlgorithm) -> bytes:
+    told = webhook.get("prefix")
+    if told is None:
+        is_scheme = str(webhook["header"]).lower() == "authorization"
+        told = "Bearer " if is_scheme and algorithm is WebhookAlgorithm.BEARER else ""
+    return str(told).encode()
+
+
+def _signature(
+    webhook: Mapping[str, Any], algorithm: WebhookAlgorithm, secret: bytes, signed: bytes
+) -> bytes:
+    digest = hmac.new(secret, signed, _HASHES[algorithm]).digest()
+    if webhook.get("encoding") == WebhookEncoding.BASE64:
+        return base64.b64encode(digest)
+    return digest.hex().encode()
+
+
+def _check_time(webhook: Mapping[str, Any], stamp: bytes, now: float) -> None:
+    header, window = webhook["timestamp_header"], webhook.get("window_seconds", WINDOW_SECONDS)
+    text = stamp.decode("latin-1")
+    if not _SECONDS.fullmatch(text):
+        raise SignatureError(f"{header} does not hold the seconds since 1970")
+    if abs(now - int(text)) > window:
+        raise SignatureError(f"{header} is more than {window} seconds away from our clock")

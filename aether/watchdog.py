@@ -199,6 +199,8 @@ def configure_logging(component: str, *, redact: Redact = str, level: int = logg
     # the first two log whole addresses, queries included; the others tell what we tell ourselves
     for chatty in ("httpx", "httpcore", "dramatiq", "tortoise", "LiteLLM", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # a traceback at each lost server; whoever needed a connection says so in one line
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 

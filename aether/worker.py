@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import threading
 from functools import partial
@@ -34,8 +33,6 @@ def run(settings: Settings) -> int:
     """
     if settings.database_url is None or settings.broker_url is None:
         raise NotConfiguredError("DATABASE_URL, BROKER_URL: a worker needs both")
-    # Dramatiq reads it at import; more than the threads would starve a second worker
-    os.environ["dramatiq_queue_prefetch"] = str(settings.worker_threads)  # noqa: SIM112 # its spelling
     import dramatiq
     from dramatiq.middleware.asyncio import AsyncIO
 
@@ -53,6 +50,7 @@ def run(settings: Settings) -> int:
     executions.declare(broker)
     asyncio.run(wait_until_ready(settings.database_url))
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WAKE_MS)
+    worker.queue_prefetch = settings.worker_threads  # more would starve a second worker
     worker.start()
     log.info("working, up to %s runs at once", settings.worker_threads)
     stop.wait()

@@ -11,13 +11,16 @@ from rest_compat import (
     audit,
     deliveries,
     executions,
+    integrations,
     mappings,
+    memory,
     monitoring,
     openapi,
     projects,
     tasks,
     tools,
     usage,
+    watchdog,
 )
 from rest_compat.errors import LastResort, exception_handlers
 from rest_compat.guard import Guard
@@ -34,6 +37,9 @@ OPS: Final[tuple[Op, ...]] = (
     *executions.OPS,
     *tools.OPS,
     *usage.OPS,
+    *memory.OPS,
+    *integrations.OPS,
+    *watchdog.OPS,
 )
 
 __all__ = ["OPS", "exception_handlers", "middleware", "rest_routes"]

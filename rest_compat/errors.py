@@ -1,9 +1,10 @@
 """REST's side of aether.errors: every failure is ``{"error": text}`` and a status."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
@@ -15,6 +16,8 @@ from aether.errors import HTTP_STATUS, OUT_OF_REACH, AetherError, Unauthenticate
 from rest_compat.shapes import to_json
 
 log = logging.getLogger(__name__)
+
+STOPPING: Final = "this server is stopping; try again"
 
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -88,7 +91,8 @@ class LastResort:
     """Outermost middleware: a bug is a 500 without its text, logged once with its traceback.
 
     Starlette's own handler for ``Exception`` raises it again after answering, so that the
-    server would log it a second time.
+    server would log it a second time. A request that the server cancels, because it is told to
+    stop and has waited long enough, is a 503; the server alone would make it a 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -107,6 +111,10 @@ class LastResort:
 
         try:
             await self.app(scope, receive, noting)
+        except asyncio.CancelledError:
+            log.warning("stopping before %s %r was answered", scope["method"], scope["path"])
+            if not started:
+                await refusal(503, STOPPING, {"Retry-After": "5"})(scope, receive, send)
         except Exception:  # a door
             log.exception("unhandled error at %s %r", scope["method"], scope["path"])
             if not started:  # else the server sees an unfinished answer and cuts the connection

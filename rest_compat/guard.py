@@ -4,12 +4,17 @@ With API_TOKEN every request needs ``Authorization: Bearer``. Without it every r
 addressed to a loopback name, so that a tunnel made for webhooks, or a page whose name was
 rebound to 127.0.0.1, reaches nothing. Webhooks prove themselves by signature and /health tells
 nothing: both are open.
+
+A browser sends no token when it opens a page or a socket. So, with API_TOKEN, it gets the
+GraphiQL page with its files, which hold no data, and a socket on /graphql without a header: there
+the view asks for the token at ``connection_init``, before it runs anything.
 """
 
 import hashlib
 import hmac
 import re
 from typing import Final
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -23,6 +28,10 @@ from rest_compat.errors import refusal, told
 OPEN: Final = re.compile(r"/webhook/[^/]+|/health")
 HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(:\d{0,5})?")
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+GRAPHQL: Final = re.compile(r"/graphql/?")
+GRAPHIQL_FILE: Final = re.compile(r"/graphql/static/graphiql/[a-z.-]+")
+GRAPHIQL_PARAMETERS: Final = frozenset({"q", "variables", "headers"})
+"""What the page keeps in its own address. None of them makes /graphql run anything."""
 
 
 class Guard:
@@ -100,7 +109,12 @@ class _TokenCheck:
         self._digest = hashlib.sha256(token.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or OPEN.fullmatch(scope["path"]) or self._proven(scope):
+        if (
+            scope["type"] == "lifespan"
+            or OPEN.fullmatch(scope["path"])
+            or _is_a_browsers_first(scope)
+            or self._proven(scope)
+        ):
             await self.app(scope, receive, send)
             return
         error = UnauthenticatedError("Authorization: Bearer with the API_TOKEN is needed")
@@ -114,6 +128,22 @@ class _TokenCheck:
         scheme, _, token = given[0].strip().partition(b" ")
         digest = hashlib.sha256(token.strip()).digest()
         return hmac.compare_digest(digest, self._digest) and scheme.lower() == b"bearer"
+
+
+def _is_a_browsers_first(scope: Scope) -> bool:
+    """A socket whose token is still to come, the GraphiQL page, or a file of it."""
+    headers = Headers(scope=scope)
+    if "authorization" in headers:
+        return False  # told by it, right or wrong
+    path = scope["path"]
+    if scope["type"] == "websocket":
+        return GRAPHQL.fullmatch(path) is not None
+    if scope["method"] not in {"GET", "HEAD"}:
+        return False
+    if GRAPHQL.fullmatch(path) and "text/html" in headers.get("accept", ""):
+        told = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        return {name for name, _ in told} <= GRAPHIQL_PARAMETERS
+    return GRAPHIQL_FILE.fullmatch(path) is not None
 
 
 class _Cors(CORSMiddleware):

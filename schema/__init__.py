@@ -11,13 +11,16 @@ from schema import (
     deliveries,
     enums,
     executions,
+    integrations,
     mappings,
+    memory,
     monitoring,
     projects,
     seeding,
     tasks,
     tools,
     usage,
+    watchdog,
 )
 from schema.core import Schema, make_schema
 from schema.limits import LIMITS_TEXT
@@ -33,6 +36,9 @@ QUERIES: Final[tuple[type, ...]] = (
     executions.Query,
     tools.Query,
     usage.Query,
+    memory.Query,
+    integrations.Query,
+    watchdog.Query,
 )
 MUTATIONS: Final[tuple[type, ...]] = (
     agents.Mutation,
@@ -42,6 +48,8 @@ MUTATIONS: Final[tuple[type, ...]] = (
     deliveries.Mutation,
     executions.Mutation,
     tools.Mutation,
+    memory.Mutation,
+    integrations.Mutation,
     seeding.Mutation,
 )
 SUBSCRIPTIONS: Final[tuple[type, ...]] = ()

@@ -42,10 +42,13 @@ def number(name: str, id: strawberry.ID | None) -> int | None:
     return int(id)
 
 
-def described_like(kind: type) -> Callable[[type[T]], type[T]]:
-    """Give each field of an input the description that ``kind`` has for the field of that name."""
+def described_like(kind: type, **more: str) -> Callable[[type[T]], type[T]]:
+    """Give each field of an input the description that ``kind`` has for the field of that name.
+
+    ``more``: descriptions of fields that ``kind`` does not have.
+    """
     shown: StrawberryObjectDefinition = vars(kind)["__strawberry_definition__"]
-    texts = {one.python_name: one.description for one in shown.fields}
+    texts = {**{one.python_name: one.description for one in shown.fields}, **more}
 
     def decorate(model: type[T]) -> type[T]:
         definition: StrawberryObjectDefinition = vars(model)["__strawberry_definition__"]

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLDefaultInput, GraphQLError, GraphQLInputObjectType
+from strawberry.printer.ast_from_value import ast_from_leaf_type
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
@@ -23,11 +24,26 @@ class Schema(strawberry.Schema):
     def __init__(self, **arguments: Any) -> None:
         self.documents = Documents()
         super().__init__(**arguments)
+        _tell_json_defaults(self)
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
         finish_errors(errors)
+
+
+def _tell_json_defaults(schema: strawberry.Schema) -> None:
+    """Give defaults that are objects as literals too.
+
+    graphql-core makes one itself where introspection asks for a default, and fails on a dict:
+    code generators refuse a schema whose introspection holds errors.
+    """
+    for kind in schema._schema.type_map.values():  # noqa: SLF001 # Strawberry has no other way to it
+        if isinstance(kind, GraphQLInputObjectType):
+            for one in kind.fields.values():
+                if isinstance(one.default_value, dict):
+                    literal = ast_from_leaf_type(one.default_value, None)
+                    one.default = GraphQLDefaultInput(literal=literal)  # type: ignore[arg-type]
 
 
 def make_schema(

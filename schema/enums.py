@@ -10,6 +10,7 @@ from typing import Final, cast
 import strawberry
 from graphql import GraphQLEnumType, GraphQLSchema
 
+from aether.proofs import WebhookAlgorithm, WebhookEncoding
 from aether.vocabulary import (
     AgentRole,
     Association,
@@ -20,7 +21,9 @@ from aether.vocabulary import (
     ToolEffect,
     ToolExecutionStatus,
     ToolReach,
+    WatchdogLevel,
 )
+from resolvers.memory import MemorySearchMode
 
 __all__ = [
     "AgentRole",
@@ -28,11 +31,15 @@ __all__ = [
     "DeliveryStatus",
     "ExecutionStatus",
     "MemoryScope",
+    "MemorySearchMode",
     "SeedName",
     "SourceName",
     "ToolEffect",
     "ToolExecutionStatus",
     "ToolReach",
+    "WatchdogLevel",
+    "WebhookAlgorithm",
+    "WebhookEncoding",
     "describe",
 ]
 
@@ -76,6 +83,38 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             MemoryScope.AGENT: "One agent, in all its tasks.",
             MemoryScope.PROJECT: "All agents of one project.",
             MemoryScope.ORGANIZATIONAL: "All agents, all projects.",
+        },
+    ),
+    MemorySearchMode: (
+        "How memories are looked for.",
+        {
+            MemorySearchMode.HYBRID: "By meaning and by words, the two rankings merged.",
+            MemorySearchMode.SEMANTIC: "By meaning alone.",
+            MemorySearchMode.KEYWORD: "By words alone.",
+        },
+    ),
+    WatchdogLevel: (
+        "How bad a watchdog entry is.",
+        {
+            WatchdogLevel.INFO: "For information.",
+            WatchdogLevel.WARN: "Something did not go as it should.",
+            WatchdogLevel.ERROR: "Something failed.",
+        },
+    ),
+    WebhookAlgorithm: (
+        "How a delivery to a slug of its own is proven.",
+        {
+            WebhookAlgorithm.SHA256: "An HMAC with SHA-256.",
+            WebhookAlgorithm.SHA512: "An HMAC with SHA-512.",
+            WebhookAlgorithm.SHA1: "An HMAC with SHA-1.",
+            WebhookAlgorithm.BEARER: "The secret itself.",
+        },
+    ),
+    WebhookEncoding: (
+        "How an HMAC is written.",
+        {
+            WebhookEncoding.HEX: "In hexadecimal, lower case.",
+            WebhookEncoding.BASE64: "In base64.",
         },
     ),
     DeliveryStatus: (

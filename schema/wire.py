@@ -26,8 +26,11 @@ def decode(data: str | bytes) -> Any:
             return orjson.loads(raw)
     # orjson reads integers beyond 64 bits as floats, and refuses lone surrogates, which the
     # limits refuse by the name of their field.
-    try:
-        return json.loads(raw, parse_constant=_no_constant)
+    try:  # as text: given bytes, json.loads would read UTF-16 and UTF-32, too
+        return json.loads(
+            data if isinstance(data, str) else data.decode("utf-8-sig"),
+            parse_constant=_no_constant,
+        )
     except (ValueError, RecursionError) as error:
         raise json.JSONDecodeError("not JSON", "", 0) from error
 

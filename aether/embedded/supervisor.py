@@ -196,7 +196,9 @@ class Supervisor:
             return
         self._announced = True
         shown = f"[{host}]" if ":" in host else host
-        say(f"ready: http://{shown}:{port}  (Ctrl-C stops it)")
+        say(
+            f"ready: http://{shown}:{port}  (Ctrl-C stops it; /graphql is a page to look around in)"
+        )
 
     def _stop(self) -> None:
         """End all: the parts together, then the services."""

@@ -1,5 +1,6 @@
 """Remembers and forgets: one row a key, its text in embedded pieces, in one transaction."""
 
+import asyncio
 import logging
 import re
 from typing import Any, Final
@@ -177,4 +178,8 @@ async def _vectors(
     except AetherError as error:
         log.warning("memory %r is stored without embeddings: %s", key, error)
         return None, [None] * len(pieces)
-    return using.name, [vector_text(vector) if vector else None for vector in vectors]
+    texts = []
+    for vector in vectors:
+        texts.append(vector_text(vector) if vector else None)
+        await asyncio.sleep(0)  # all those of a long memory take 50 ms, and a loop has others
+    return using.name, texts

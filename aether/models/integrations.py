@@ -22,9 +22,11 @@ class Integration(Model):
     agent: fields.ForeignKeyNullableRelation[Agent] = fields.ForeignKeyField(
         "aether.Agent", related_name="integrations", null=True, on_delete=fields.CASCADE
     )
+    agent_id: str | None
     project: fields.ForeignKeyNullableRelation[Project] = fields.ForeignKeyField(
         "aether.Project", related_name="integrations", null=True, on_delete=fields.CASCADE
     )
+    project_id: int | None
     enabled = fields.BooleanField(default=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,7 @@ import pytest
 
 from aether import db
 from aether.embedded.postgres import Postgres
-from aether.errors import NotConfiguredError
+from aether.errors import NotConfiguredError, UnavailableError
 from aether.models import AuditEntry
 
 
@@ -43,6 +44,10 @@ def test_an_address_with_odd_characters_is_read_whole() -> None:
         "mysql://a:secret@b/c",
         "postgresql://a:secret@b:port/c",
         "postgresql://a:secret@b/c?sslmode=x",
+        "postgresql://a:secret@b/c?port=x",
+        "postgresql://a:secret@[b/c",
+        "postgresql://a:sec/secret@b/c",
+        "postgresql://a:secret@b/c?sslmode=verify-full&sslrootcert=/ca.pem",
     ],
 )
 def test_an_address_that_cannot_be_used_names_the_setting_and_shows_no_password(url: str) -> None:
@@ -50,6 +55,37 @@ def test_an_address_that_cannot_be_used_names_the_setting_and_shows_no_password(
         db.credentials(url)
 
     assert "secret" not in str(refused.value)
+
+
+async def test_a_server_that_refuses_us_is_told_at_once_by_the_setting(postgres: Postgres) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(NotConfiguredError, match=r'^DATABASE_URL: database "nothing" does not exi'):
+        await db.wait_until_ready(postgres.dsn("nothing"))
+
+    assert time.monotonic() - began < 5
+
+
+async def test_a_server_that_does_not_answer_is_told_by_the_setting() -> None:
+    url = "postgresql://a:secret@127.0.0.1:1/c"
+
+    with pytest.raises(UnavailableError, match=r"^DATABASE_URL: .*out of reach") as refused:
+        await db.wait_until_ready(url, seconds=0.3)
+
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_database_older_than_the_program_is_told_with_what_to_do(empty: str) -> None:
+    names = sorted(one.stem for one in Path(db.__file__).with_name("migrations").glob("[0-9]*.py"))
+
+    with pytest.raises(NotConfiguredError) as refused:
+        await db.require_migrations(empty)
+
+    assert str(refused.value) == (
+        f"DATABASE_URL: the database lacks {', '.join(names)}; run `aether migrate`"
+    )
+    await db.migrate(empty)
+    await db.require_migrations(empty)
 
 
 async def test_two_processes_that_migrate_at_once_both_succeed(empty: str) -> None:
@@ -99,3 +135,51 @@ def test_the_migrations_say_what_the_models_say(postgres: Postgres, tmp_path: Pa
         one.unlink()
     assert sorted(made) == before, told.stdout
     assert "No changes detected" in told.stdout, told.stdout + told.stderr
+
+
+async def test_a_transaction_cancelled_at_its_beginning_gives_its_connection_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with db.pool(database_url, size=1):
+        begun = asyncio.Event()
+
+        async def never(_: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def begin() -> None:
+            async with db.transaction():
+                pass
+
+        with monkeypatch.context() as slow:
+            slow.setattr("tortoise.backends.asyncpg.client.TransactionWrapper.begin", never)
+            waiting = asyncio.create_task(begin())
+            await begun.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+        async with asyncio.timeout(5), db.transaction():
+            assert await db.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def test_a_transaction_cancelled_at_its_end_is_not_the_tasks_own_any_more(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with db.pool(database_url, size=2):
+        released = asyncpg.Pool.release
+
+        async def cancelled(pool: asyncpg.Pool, *told: object, **more: object) -> None:
+            await released(pool, *told, **more)
+            raise asyncio.CancelledError
+
+        async def end() -> None:
+            async with db.transaction():
+                await db.rows("SELECT 1 AS one")
+
+        with monkeypatch.context() as slow:
+            slow.setattr(asyncpg.Pool, "release", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await end()
+
+        assert await db.rows("SELECT 2 AS two") == [{"two": 2}]

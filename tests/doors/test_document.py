@@ -48,6 +48,17 @@ POST /api/tools
 POST /api/tools/seed
 GET /api/tool-executions
 GET /api/usage
+GET /api/integrations
+POST /api/integrations
+PUT /api/integrations/:id
+DELETE /api/integrations/:id
+GET /api/integrations/:source/test
+POST /api/memory/search
+GET /api/memory
+GET /api/memory/:key
+POST /api/memory
+DELETE /api/memory/:key
+GET /api/watchdog
 """
 
 
@@ -60,13 +71,15 @@ def test_every_endpoint_of_the_reference_is_there() -> None:
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.handler.__name__)
 def test_the_documents_examples_are_what_its_schemas_say(op: Any) -> None:
     made = document(OPS)
-    told = made["paths"][op.path][op.method.lower()]
+    told = made["paths"][op.path.replace(":path}", "}")][op.method.lower()]
 
     def check(value: Any, content: Any) -> None:
         jsonschema.validate(value, {**content["schema"], "components": made["components"]})
 
-    answer = told["responses"][str(op.status)]["content"]["application/json"]
-    check(op.answer, answer)
+    answer = told["responses"][str(op.status)]
+    assert ("content" in answer) == (op.status != 204)
+    if "content" in answer:
+        check(op.answer, answer["content"]["application/json"])
     if op.body is not None:
         check(op.example, told["requestBody"]["content"]["application/json"])
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,10 +109,8 @@ def test_up_starts_on_nothing_survives_a_kill_and_leaves_nothing_behind(up: Up) 
     assert len(httpx.get(f"{up.url}/api/agents", timeout=5).json()) == 5
 
     family = up.family()
-    asked = time.monotonic()
     again.send_signal(signal.SIGINT)
-    assert again.wait(timeout=10) == 0
-    assert time.monotonic() - asked < 10  # promised to whoever presses Ctrl-C
+    assert again.wait(timeout=10) == 0  # promised to whoever presses Ctrl-C
     assert alive(family) == []
 
 

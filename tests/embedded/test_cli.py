@@ -9,6 +9,7 @@ import pytest
 
 from aether import __version__, cli
 from aether.config import Settings
+from aether.embedded.postgres import Postgres
 from aether.errors import ConflictError
 from seeding import SEEDS
 
@@ -57,6 +58,43 @@ def test_a_part_alone_without_a_queue_is_refused_by_its_setting(
 
     assert cli.main(["worker"]) == 2
     assert capsys.readouterr().err.startswith("aether: BROKER_URL is not set and no `aether up`")
+
+
+@pytest.mark.parametrize("part", ["web", "worker", "scheduler"])
+def test_a_part_alone_on_an_empty_database_says_to_migrate(
+    part: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    postgres: Postgres,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres.dsn("postgres"))
+    monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:1")
+
+    assert cli.main([part]) == 2
+    assert capsys.readouterr().err.endswith("; run `aether migrate`\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BROKER_URL", "foo://x", "BROKER_URL: must start with redis://"),
+        ("BROKER_URL", "redis://h:secret", "BROKER_URL: cannot be read"),
+        ("HOST", "no-such-host.invalid", "HOST: no-such-host.invalid: "),
+    ],
+)
+def test_the_web_part_is_stopped_by_a_wrong_setting_without_a_traceback(
+    name: str, value: str, said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("API_TOKEN", "t")
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+
+    assert cli.main(["web"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"aether: {said}")
+    assert "secret" not in line
 
 
 def test_a_setting_that_cannot_be_read_is_named(

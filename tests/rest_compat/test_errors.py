@@ -1,5 +1,6 @@
 """Tests of failures: shape, status, headers, log."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -133,3 +134,51 @@ async def test_a_refused_host_gets_the_same_shape() -> None:
     assert answer.json() == {
         "error": "Host: only localhost may be addressed while API_TOKEN is not set"
     }
+
+
+async def test_a_request_that_a_stopping_server_cancels_is_a_503_in_our_shape(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    waiting = asyncio.Event()
+    sent: list[Any] = []
+
+    async def never(*_: Any) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/webhook/github", "headers": []}
+    asked = asyncio.create_task(LastResort(never)(scope, never, send))  # type: ignore[arg-type]
+    await waiting.wait()
+    asked.cancel()
+    await asked
+
+    assert (sent[0]["status"], sent[1]["body"]) == (
+        503,
+        b'{"error":"this server is stopping; try again"}',
+    )
+    [line] = caplog.records
+    assert (line.levelno, line.exc_info) == (logging.WARNING, None)
+
+
+async def test_an_answer_that_a_stopping_server_cuts_short_is_not_begun_anew() -> None:
+    begun = asyncio.Event()
+    sent: list[Any] = []
+
+    async def half(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "http", "method": "GET", "path": "/graphql", "headers": []}
+    asked = asyncio.create_task(LastResort(half)(scope, send, send))  # type: ignore[arg-type]
+    await begun.wait()
+    asked.cancel()
+    await asked
+
+    assert sent == ["http.response.start"]

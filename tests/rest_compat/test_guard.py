@@ -5,15 +5,18 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from aether.config import Settings
 from aether.errors import NotConfiguredError
 from rest_compat import middleware
 from rest_compat.guard import Guard
+from schema.view import graphql_app
 from tests.rest_compat.conftest import client_of
 
 CALLS: list[str] = []
@@ -25,6 +28,10 @@ BEARER = {"authorization": b"Bearer t\xc3\xb6k\xc3\xa9n-1"}
 async def note(request: Any) -> JSONResponse:
     CALLS.append(f"{request.method} {request.url.path}")
     return JSONResponse({})
+
+
+async def note_mounted(scope: Scope, receive: Receive, send: Send) -> None:
+    await (await note(Request(scope)))(scope, receive, send)
 
 
 async def echo(socket: WebSocket) -> None:
@@ -41,7 +48,9 @@ def application(environment: dict[str, str]) -> Starlette:
             Route("/health", note),
             Route("/webhook/{slug}", note, methods=["POST"]),
             Route("/api/things", note, methods=["GET", "POST", "DELETE"]),
+            Route("/graphql", note, methods=["GET", "POST"]),
             WebSocketRoute("/graphql", echo),
+            Mount("/graphql", app=note_mounted),
         ],
         middleware=middleware(Settings.from_environment(environment)),
     )
@@ -244,8 +253,9 @@ def test_every_origin_needs_a_token() -> None:
         ({}, {"host": "evil.example"}, 403),
         ({}, {"host": "localhost", "origin": "https://evil.example"}, 403),
         (FRONT, {"host": "localhost", "origin": "https://evil.example"}, 403),
-        (TOKEN, {"host": "localhost"}, 401),
         (TOKEN, {"host": "localhost", "authorization": "Bearer x"}, 401),
+        (TOKEN, {"host": "localhost", "authorization": ""}, 401),
+        (TOKEN, {"host": "localhost", "origin": "https://evil.example"}, 403),
     ],
 )
 def test_a_socket_of_a_stranger_is_refused(
@@ -277,6 +287,91 @@ def test_a_socket_of_ours_is_opened(environment: dict[str, str], headers: dict[s
 
     with client.websocket_connect("/graphql", headers=headers) as socket:
         assert socket.receive_text() == "hello"
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/graphql/"])
+def test_with_a_token_a_browsers_socket_is_opened_and_the_view_asks_for_it(path: str) -> None:
+    settings = Settings.from_environment({"API_TOKEN": "t0ken"})
+    view = graphql_app(settings)
+    routes = [WebSocketRoute("/graphql", view), Mount("/graphql", app=view)]
+    client = TestClient(Starlette(routes=routes, middleware=middleware(settings)))
+
+    answers = []
+    for payload in ({"Authorization": "Bearer t0ken"}, {"Authorization": "Bearer x"}, {}):
+        with client.websocket_connect(path, ["graphql-transport-ws"]) as socket:
+            socket.send_json({"type": "connection_init", "payload": payload})
+            answers.append(socket.receive())
+    with client.websocket_connect(path, ["graphql-transport-ws"]) as socket:
+        subscribe = {"id": "1", "type": "subscribe", "payload": {"query": "{ health { status } }"}}
+        socket.send_json(subscribe)
+        answers.append(socket.receive())
+
+    assert answers[0]["text"] == '{"type":"connection_ack"}'
+    assert [one["code"] for one in answers[1:]] == [4403, 4403, 4401]
+
+
+@pytest.mark.parametrize("path", ["/api/things", "/graphql/x", "/graphqlx", "/"])
+def test_with_a_token_no_other_socket_is_opened_without_it(path: str) -> None:
+    client = TestClient(application(TOKEN))
+
+    with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect(path):
+        pass
+
+    assert (getattr(refused.value, "status_code", 401), CALLS) == (401, [])
+
+
+PAGE = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "accept"),
+    [
+        ("GET", "/graphql", PAGE),
+        ("HEAD", "/graphql/", PAGE),
+        ("GET", "/graphql?q=%7B%20health%20%7D&variables=%7B%7D", PAGE),
+        ("GET", "/graphql/static/graphiql/graphiql.min.js", "*/*"),
+        ("HEAD", "/graphql/static/graphiql/plugin-explorer.css", "*/*"),
+    ],
+)
+async def test_with_a_token_a_browser_gets_graphiql_without_it(
+    method: str, target: str, accept: str
+) -> None:
+    answer = await ask(TOKEN, method, target, {"host": "aether.example", "accept": accept})
+
+    assert (answer.status_code, CALLS) == (200, [f"{method} {target.partition('?')[0]}"])
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "accept"),
+    [
+        ("GET", "/graphql", "*/*"),
+        ("POST", "/graphql", PAGE),
+        ("GET", "/graphql?query=%7B%20agents%20%7B%20id%20%7D%20%7D", PAGE),
+        ("GET", "/graphql?q=1&%71uery=%7B%7D", PAGE),
+        ("GET", "/graphql?query", PAGE),
+        ("GET", "/graphql?extensions=%7B%7D", PAGE),
+        ("POST", "/graphql/static/graphiql/graphiql.min.js", PAGE),
+        ("GET", "/graphql/static/graphiql/../../view.py", PAGE),
+        ("GET", "/graphql/static/graphiql/%2e%2e%2fview.py", PAGE),
+        ("GET", "/graphql/static/graphiql/", PAGE),
+        ("GET", "/api/things", PAGE),
+        ("GET", "/openapi.json", PAGE),
+    ],
+)
+async def test_with_a_token_a_browser_gets_nothing_else_without_it(
+    method: str, target: str, accept: str
+) -> None:
+    answer = await ask(TOKEN, method, target, {"host": "aether.example", "accept": accept})
+
+    assert (answer.status_code, CALLS) == (401, [])
+
+
+async def test_a_wrong_token_is_told_so_even_where_none_is_needed() -> None:
+    headers = {"accept": PAGE, "authorization": "Bearer wrong"}
+
+    answer = await ask(TOKEN, "GET", "/graphql", headers)
+
+    assert (answer.status_code, CALLS) == (401, [])
 
 
 async def test_a_server_that_cannot_answer_a_socket_with_http_closes_it() -> None:

@@ -106,7 +106,8 @@ async def test_the_document_is_served_and_holds_itself() -> None:
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json()["paths"]) == {"/openapi.json", *(op.path for op in OPS)}
+    told = {op.path.replace(":path}", "}") for op in OPS}
+    assert set(answer.json()["paths"]) == {"/openapi.json", *told}
     assert json.loads(answer.content) == document((*OPS, operation(OPS)))
 
 

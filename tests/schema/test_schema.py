@@ -2,9 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
-from graphql import GraphQLList, GraphQLObjectType, get_nullable_type
+from graphql import (
+    GraphQLList,
+    GraphQLObjectType,
+    IntrospectionQuery,
+    build_client_schema,
+    get_introspection_query,
+    get_nullable_type,
+    print_schema,
+)
 from starlette.testclient import TestClient
 
 import schema
@@ -37,6 +46,18 @@ def test_health_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_printed_schema_is_current() -> None:
     """``python -m schema`` writes it."""
     assert schema.SDL_PATH.read_text(encoding="utf-8") == schema.print_sdl()
+
+
+def test_code_generators_can_read_the_whole_schema_by_introspection() -> None:
+    made = schema.build_schema()
+
+    told = made.execute_sync(get_introspection_query(input_value_deprecation=True))
+
+    assert told.errors is None
+    assert told.data is not None
+    rebuilt = print_schema(build_client_schema(cast("IntrospectionQuery", told.data)))
+    assert "parameters: JSON! = {  }" in rebuilt
+    assert "extract: JSON! = {  }" in rebuilt
 
 
 def test_every_field_and_argument_has_a_description() -> None:

@@ -1,0 +1,56 @@
+"""Whether the environment's credential of a platform works: the platform is asked who we are."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from aether.config import Settings
+from aether.engine.runtime import runtime
+from aether.errors import UpstreamError
+from aether.platform_auth import TOKEN_SETTINGS, base_url
+from aether.vocabulary import SourceName
+
+OK: Final = "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegrationTest:
+    """``status`` is ok; when it is not, an error is raised instead."""
+
+    status: str
+    source: SourceName
+
+
+async def check_integration(source: SourceName) -> IntegrationTest:
+    """Ask ``source``, with the credential of the environment, whose it is.
+
+    Raises:
+        NotConfiguredError: no credential or no address is set; names the setting.
+        UpstreamError: the token is refused or lacks the right, or nobody answers; says which.
+    """
+    here = runtime()
+    try:
+        await here.credentials.ask_environment(source)
+    except UpstreamError as error:
+        raise UpstreamError(
+            _told(here.settings, source, error),
+            status=error.status,
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+        ) from error
+    return IntegrationTest(status=OK, source=source)
+
+
+def _told(settings: Settings, source: SourceName, error: UpstreamError) -> str:
+    """What is wrong, and which setting to look at."""
+    setting = TOKEN_SETTINGS[source]
+    if source is SourceName.GITHUB and settings.github_app_id:
+        setting = "GITHUB_APP_PRIVATE_KEY"
+    if error.status == 401:
+        return f"{setting}: {source} refuses it: {error}"
+    if error.status == 403 and not error.retryable:
+        return f"{setting}: it lacks the right to ask whose it is: {error}"
+    if error.status is None and error.retryable:
+        host = urlsplit(base_url(settings, source, None)).netloc
+        return f"{host} cannot be reached: {error}"
+    return f"{source}: {error}"

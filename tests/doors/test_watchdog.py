@@ -1,5 +1,6 @@
 """Tests of /api/watchdog."""
 
+import asyncio
 from typing import Any
 
 import pytest

@@ -74,7 +74,9 @@ def litellm() -> Any:
     library.DEFAULT_MAX_RETRIES = 0  # its embeddings take a max_retries of 0 for none given
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router", "openai", "httpx"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they print addresses and bodies
-    warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
+    # said of LiteLLM's own types, the second on Python 3.13 only
+    for words in ("Pydantic serializer warnings", "Item '.*' on TypedDict class"):
+        warnings.filterwarnings("ignore", message=words, category=UserWarning)
     return library
 
 

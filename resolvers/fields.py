@@ -63,6 +63,8 @@ def _not_blank(value: str) -> str:
 
 SNAKE_CASE: Final = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 WORDS: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
+HTTP_ADDRESS: Final = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\\]+$"
+"""For the document: what no address is without. ``_http_address`` says the rest."""
 SLUG: Final = r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$"
 
 
@@ -157,7 +159,10 @@ Slug = Annotated[
     Field(json_schema_extra={"pattern": SLUG}),
 ]
 HttpAddress = Annotated[
-    str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_http_address)
+    str,
+    StringConstraints(min_length=1, max_length=2000),
+    AfterValidator(_http_address),
+    Field(json_schema_extra={"pattern": HTTP_ADDRESS}),
 ]
 """An http(s) address without credentials in it."""
 Moment = Annotated[

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from aether import audit
 from aether.db import row, transaction
@@ -22,7 +22,9 @@ from resolvers.rows import (
 )
 
 SourceProjectId = Annotated[
-    str, StringConstraints(min_length=1, max_length=400, strip_whitespace=True)
+    str,
+    StringConstraints(min_length=1, max_length=400, strip_whitespace=True),
+    Field(json_schema_extra={"pattern": r"\S"}),
 ]
 """What the source calls a repository or a board: ``myorg/api-service``, ``PROJ``."""
 

@@ -3,6 +3,7 @@
 import re
 from typing import Annotated, Final
 
+from pydantic import StringConstraints
 from pydantic.types import Strict
 
 from aether.db import rows
@@ -10,10 +11,13 @@ from aether.engine.runtime import runtime
 from aether.errors import AetherError, NotFoundError
 from aether.models import WatchdogEntry
 from aether.vocabulary import WatchdogLevel
-from resolvers.fields import LooseText, Page
+from resolvers.fields import Page
 
 LONGEST_SEARCH: Final = 2_000
 """Characters of a search that count; more would find nothing else."""
+MOST_SEARCH: Final = 5_000
+"""Characters of a search that are taken. All of them at 12 bytes each, %-encoded, still fit into a
+request's head: beyond 64 KiB the server itself refuses it, and not as JSON."""
 
 # A row of minus signs overflows PostgreSQL's parser of searches (SQLSTATE XX000).
 _NO_WORDS: Final = re.compile(r"""-(?=\s*-)|[^\w\s"'./@:+#-]""")
@@ -31,7 +35,7 @@ class WatchdogFilter(Page):
     """Which entries. ``search``: words of the message, ``"a phrase"``, ``-not``, ``or``."""
 
     level: Annotated[WatchdogLevel, Strict(strict=False)] | None = None
-    search: LooseText | None = None
+    search: Annotated[str, StringConstraints(max_length=MOST_SEARCH)] | None = None
 
 
 async def list_watchdog_entries(wanted: WatchdogFilter) -> list[WatchdogEntry]:

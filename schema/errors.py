@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from graphql import GraphQLError
 from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.utils.str_converters import to_camel_case
 
 from aether.db import UNAVAILABLE
-from aether.errors import HTTP_STATUS, OUT_OF_REACH, AetherError, ErrorCode
+from aether.errors import HTTP_STATUS, OUT_OF_REACH, AetherError, ErrorCode, InvalidInputError
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ GIVEN_VALUES: Final = (
 )
 """How graphql-core quotes what a client sent, which may be a secret in the wrong place."""
 
+JSON_FIELDS: Final = frozenset({"credentials", "extract", "parameters"})
+"""Inputs of the JSON scalar: what stands below them are names of the user's choosing."""
+
 
 def finish_errors(errors: Iterable[GraphQLError]) -> None:
     """Give each error its code, in place; hide and log the text of a bug.
@@ -32,6 +36,8 @@ def finish_errors(errors: Iterable[GraphQLError]) -> None:
     for error in errors:
         match error.original_error:
             case AetherError() as ours:
+                if isinstance(ours, InvalidInputError):
+                    error.message = _in_graphqls_words(ours)
                 error.extensions = {"code": ours.code}
             case InvalidOperationTypeError():
                 error.extensions = {"code": ErrorCode.METHOD_NOT_ALLOWED}
@@ -43,6 +49,15 @@ def finish_errors(errors: Iterable[GraphQLError]) -> None:
                 error.extensions = {"code": ErrorCode.UNAVAILABLE}
             case bug:
                 _hide(error, bug)
+
+
+def _in_graphqls_words(refused: InvalidInputError) -> str:
+    """Its text with the field spelled as in the schema; use cases spell it as REST does."""
+    first, *inner = refused.field.split(".")
+    if first not in JSON_FIELDS:
+        inner = [to_camel_case(name) for name in inner]
+    field = ".".join((to_camel_case(first), *inner))
+    return field + str(refused).removeprefix(refused.field)
 
 
 def _settle_refusal(error: GraphQLError) -> None:

@@ -17,6 +17,7 @@ from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
 from strawberry.http import GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
+from strawberry.http.streaming import HTTPStreamTransport
 from strawberry.http.websocket_origin import is_same_origin
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
@@ -29,6 +30,7 @@ from schema import build_schema, graphiql
 from schema.context import Context
 from schema.core import Schema
 from schema.errors import code_of_status, error_body
+from schema.events import Events
 from schema.sockets import Adapter, Handler
 from schema.wire import decode, encode
 
@@ -71,6 +73,9 @@ class View(GraphQL[Context, None]):
 
     websocket_adapter_class = Adapter
     graphql_transport_ws_handler_class = Handler
+    stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
+        GRAPHQL_SSE_PROTOCOL: Events
+    }
     schema: Schema
 
     def __init__(

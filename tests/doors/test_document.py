@@ -85,6 +85,30 @@ def test_the_documents_examples_are_what_its_schemas_say(op: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/integrations", {"source": "github", "name": "A", "base_url": "ftp://a.example"}),
+        ("/api/integrations", {"source": "github", "name": "A", "base_url": "http://a b"}),
+        ("/api/projects", {"name": "A", "source": "github", "source_project_id": " \n"}),
+    ],
+)
+async def test_what_is_refused_for_its_form_is_not_valid_by_the_document_either(
+    door: Door, path: str, body: dict[str, Any]
+) -> None:
+    made = document(OPS)
+    [content] = made["paths"][path]["post"]["requestBody"]["content"].values()
+    told = {"credentials": {"token": "a" * 20}, **body} if "base_url" in body else body
+    last = list(body)[-1]
+
+    text = await door.refused("POST", path, told, 400)
+
+    assert text.startswith(f"{last}: ")
+    with pytest.raises(jsonschema.ValidationError) as refused:
+        jsonschema.validate(told, {**content["schema"], "components": made["components"]})
+    assert list(refused.value.absolute_path) == [last]
+
+
+@pytest.mark.parametrize(
     "path", ["/api/agents/", "/api/agent", "/api/tasks/triggers/", "/api/agents/a/b/c"]
 )
 async def test_what_is_no_path_is_a_404_in_the_references_form(door: Door, path: str) -> None:

@@ -60,10 +60,10 @@ def test_an_error_has_its_code_over_server_sent_events(
 ) -> None:
     answer = client.post("/graphql", json={"query": query}, headers={"Accept": "text/event-stream"})
 
-    first = answer.text.split("\r\n")
+    first = answer.text.split("\n")
     assert first[0] == "event: next"
     assert code_of(json.loads(first[1].removeprefix("data: "))["errors"]) == code
-    assert answer.text.rstrip().endswith("event: complete\r\ndata:")
+    assert answer.text.rstrip().endswith("event: complete\ndata:")
 
 
 def test_a_syntax_error_closes_a_socket_with_the_message(client: TestClient) -> None:

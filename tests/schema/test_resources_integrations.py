@@ -79,10 +79,6 @@ async def test_an_integration_is_created_changed_listed_and_deleted_without_show
          "credentials.token: must be text"),
         ({"credentials": {"token": "••••1234"}}, {"credentials": {"token": "••••1234"}},
          "credentials.token: is a mask, not a secret"),
-        ({"agent_id": "nobody"}, {"agentId": "nobody"}, "agent_id: agent 'nobody' does not exist"),
-        ({"project_id": 7}, {"projectId": "7"}, "project_id: project 7 does not exist"),
-        ({"base_url": "http://169.254.169.254"}, {"baseUrl": "http://169.254.169.254"},
-         "base_url: 169.254.169.254 is an inner address; OUTBOUND_ALLOW can allow it"),
         ({"webhook": {"prefix": "x"}}, {"webhook": {"prefix": "x"}},
          "webhook.header: required with the rest of it"),
         ({"webhook": {"header": "X Y"}}, {"webhook": {"header": "X Y"}},
@@ -97,6 +93,35 @@ async def test_what_is_not_valid_is_refused_in_the_same_words(
     assert told == (text, "INVALID_INPUT")
     assert await doors.refused("POST", "/api/integrations", REST_BODY | rest, 400) == text
     assert await counts("integration", "audit_entry") == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("rest", "graphql", "text"),
+    [
+        ({"agent_id": "nobody"}, {"agentId": "nobody"}, "agent 'nobody' does not exist"),
+        ({"project_id": 7}, {"projectId": "7"}, "project 7 does not exist"),
+        ({"base_url": "http://169.254.169.254"}, {"baseUrl": "http://169.254.169.254"},
+         "169.254.169.254 is an inner address; OUTBOUND_ALLOW can allow it"),
+    ],
+)  # fmt: skip
+async def test_what_only_the_database_knows_is_refused_naming_each_doors_field(
+    doors: Doors, rest: Any, graphql: Any, text: str
+) -> None:
+    told = await doors.refused_by_graphql(CREATE, i=SENT | graphql)
+
+    [name], [wire] = graphql, rest
+    assert told == (f"{name}: {text}", "INVALID_INPUT")
+    refused = await doors.refused("POST", "/api/integrations", REST_BODY | rest, 400)
+    assert refused == f"{wire}: {text}"
+    assert await counts("integration", "audit_entry") == [0, 0]
+
+
+async def test_a_name_of_the_users_choosing_is_told_as_it_was_sent(doors: Doors) -> None:
+    mask = {"credentials": {"api_token": "••••1234"}}
+
+    told = await doors.refused_by_graphql(CREATE, i=SENT | mask)
+
+    assert told == ("credentials.api_token: is a mask, not a secret", "INVALID_INPUT")
 
 
 async def test_what_is_made_by_one_door_is_taken_at_both(doors: Doors) -> None:

@@ -81,11 +81,36 @@ def test_a_subscription_runs_over_server_sent_events(client: TestClient, made: C
     )
 
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.text.split("\r\n\r\n")[:2] == [
-        'event: next\r\ndata: {"data":{"ticks":0}}',
-        'event: next\r\ndata: {"data":{"ticks":1}}',
+    assert answer.text.split("\n\n")[:3] == [
+        'event: next\ndata: {"data":{"ticks":0}}',
+        'event: next\ndata: {"data":{"ticks":1}}',
+        "event: complete\ndata: ",
     ]
     assert made.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        # what urql sends with a query, and with a subscription
+        ("application/graphql-response+json, application/graphql+json, application/json, "
+         "text/event-stream, multipart/mixed", "application/json"),
+        ("text/event-stream, multipart/mixed", "text/event-stream"),
+        ("Text/Event-Stream;q=1", "text/event-stream"),
+        ("text/event-stream, application/json", "text/event-stream"),
+        ("application/json;q=0.9, text/event-stream", "application/json"),
+        ("text/event-streams", "application/json"),
+        ("", "application/json"),
+    ],
+)  # fmt: skip
+def test_events_are_sent_to_those_who_do_not_ask_for_json_first(
+    client: TestClient, made: Calls, accept: str, kind: str
+) -> None:
+    answer = client.post("/graphql", json={"query": MUTATION}, headers={"Accept": accept})
+
+    assert answer.headers["content-type"].partition(";")[0] == kind
+    assert '{"data":{"agentCreate":{"id":"1"}}}' in answer.text
+    assert made.resolved == 1
 
 
 def test_a_socket_of_a_foreign_origin_is_refused(client: TestClient) -> None:

@@ -23,6 +23,7 @@ _CONNECTION: Final = "aether.connection"
 _DATE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.002
+_SETTING_UP_TURNS: Final = 5
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: the kernel sends RST, not FIN
 
 
@@ -146,13 +147,20 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, but it looks every few milliseconds: a suite stops hundreds of times."""
+        loop = asyncio.get_running_loop()
+        for listener in sockets or ():
+            loop.remove_reader(listener.fileno())
+        # asyncio loses a connection that it has accepted but not yet set up when its server
+        # closes: https://github.com/python/cpython/issues/109564
+        for _ in range(_SETTING_UP_TURNS):
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for listener in sockets or ():
             listener.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
         async with asyncio.timeout(_STOP_SECONDS):
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
             # uvicorn tells nobody when the last connection has gone.
             while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_SECONDS)

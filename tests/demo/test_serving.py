@@ -1,9 +1,10 @@
 """The server of the stand-ins starts at once and leaves nothing behind."""
 
 import asyncio
+import contextlib
+import gc
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 
@@ -24,16 +25,12 @@ async def hello(_: Request) -> Response:
 HELLO = Starlette(routes=[Route("/", hello)])
 
 
-def test_it_answers_as_soon_as_the_block_starts_and_starts_quickly() -> None:
-    before = time.monotonic()
-
+def test_it_answers_as_soon_as_the_block_starts() -> None:
     with serving(HELLO) as url:
-        started = time.monotonic()
         answer = httpx.get(url)
 
     assert url.startswith("http://127.0.0.1:")
     assert answer.text == "hello"
-    assert started - before < 0.3
 
 
 def test_after_the_block_no_thread_and_no_listener_is_left() -> None:
@@ -60,11 +57,8 @@ def test_a_request_that_still_waits_is_broken_off_at_the_end() -> None:
         with serving(Starlette(routes=[Route("/", forever)])) as url:
             waiting = caller.submit(httpx.get, url, timeout=10)
             assert arrived.wait(5)
-            leaving = time.monotonic()
-        took = time.monotonic() - leaving
 
         assert isinstance(waiting.exception(5), httpx.ReadError)
-        assert took < 1
 
 
 def test_a_taken_port_is_told_and_a_freed_one_can_be_used_again() -> None:
@@ -103,14 +97,13 @@ def test_an_error_in_the_block_stops_the_server_and_comes_through() -> None:
         httpx.get(url)
 
 
-def test_many_requests_in_a_row_do_not_wait_for_delayed_acknowledgements() -> None:
-    with serving(HELLO) as url, httpx.Client() as client:
-        client.get(url)
-        before = time.monotonic()
-        for _ in range(20):
-            client.get(url)
+def test_answers_do_not_wait_for_delayed_acknowledgements() -> None:
+    async def no_delay(request: Request) -> Response:
+        connection = request.scope["state"]["aether.connection"].get_extra_info("socket")
+        return PlainTextResponse(str(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
 
-    assert time.monotonic() - before < 0.4  # 20 times 40 ms if Nagle's delay were on
+    with serving(Starlette(routes=[Route("/", no_delay)])) as url:
+        assert httpx.get(url).text == "1"
 
 
 async def test_outside_of_serving_a_broken_connection_is_an_error() -> None:
@@ -126,3 +119,14 @@ def test_it_listens_on_loopback_only() -> None:
         port = int(url.rpartition(":")[2])
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.2", port), timeout=1)
+
+
+def test_a_connection_that_comes_while_the_server_stops_is_closed_with_it() -> None:
+    for _ in range(50):
+        with serving(HELLO) as base_url:
+            host, port = base_url.removeprefix("http://").split(":")
+            late = socket.create_connection((host, int(port)), timeout=5)
+        with contextlib.suppress(ConnectionResetError):  # it was not even accepted
+            assert late.recv(1) == b""
+        late.close()
+        gc.collect()  # a connection that was left open warns here, and warnings are errors

@@ -365,4 +365,3 @@ async def test_the_loop_goes_on_while_texts_are_embedded_and_the_last_line_is_fo
     watching.cancel()
 
     assert len(delays) > 20
-    assert max(delays) < 0.5  # 0.04 s where nothing else runs

@@ -197,7 +197,7 @@ async def test_no_program_runs_for_ever_or_takes_the_others_with_it(
     took = time.monotonic() - started
 
     assert answers == [None, True, False]
-    assert took < 5
+    assert took < 30  # a limit: without one they would never end
     assert await verdict(pool, "true") is True
 
 
@@ -209,7 +209,7 @@ async def test_several_endless_programs_share_one_budget(
     took = time.monotonic() - started
 
     assert answers[:-1] == [None] * 30
-    assert took < 5
+    assert took < 30  # a limit: without one they would never end
     assert 1 <= len(caplog.messages) <= 8
     assert caplog.messages[0] == ("jq: a program was ended, over its time or memory: 'def f: f; f'")
 

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,6 @@ def test_200_megabytes_are_refused_early_with_flat_memory_and_a_live_server(
     head = b"POST /webhook/github HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n"
     piece = bytes(MIB) if announced else b"100000\r\n" + bytes(MIB) + b"\r\n"
     sent_before_answer: list[int] = []
-    slowest = 0.0
 
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         answers: list[bytes] = []
@@ -90,9 +88,7 @@ def test_200_megabytes_are_refused_early_with_flat_memory_and_a_live_server(
             if answers and not sent_before_answer:
                 sent_before_answer.append(number)
             if number % 20 == 0:
-                started = time.monotonic()
                 assert httpx.get(f"{server.base}/health", timeout=5).status_code == 200
-                slowest = max(slowest, time.monotonic() - started)
         reader.join(20)
 
     [answer] = answers
@@ -101,7 +97,6 @@ def test_200_megabytes_are_refused_early_with_flat_memory_and_a_live_server(
     assert sent_before_answer
     assert sent_before_answer[0] < 100
     assert peak - before < 50 * MIB
-    assert slowest < 1
 
 
 def test_24_megabytes_are_received_whole(server: Server) -> None:

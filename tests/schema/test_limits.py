@@ -87,7 +87,7 @@ def test_a_query_over_a_limit_is_refused_before_any_resolver(
     assert all(error["extensions"] == {"code": "INVALID_INPUT"} for error in answer["errors"])
     assert answer["data"] is None
     assert made.resolved == 0
-    assert spent < 0.5  # the slowest takes some 30 ms; shared machines are slower
+    assert spent < 10  # of CPU, where some 0.03 are spent: what doubles would take for ever
 
 
 def test_a_refusal_over_a_socket_leaves_the_socket_open(client: TestClient, made: Calls) -> None:
@@ -109,7 +109,7 @@ def test_fragments_that_double_sixty_times_take_no_time(client: TestClient, made
     before = time.process_time()
     answer = client.post("/graphql", json={"query": DOUBLING}).json()
 
-    assert time.process_time() - before < 1
+    assert time.process_time() - before < 10  # unlimited it would take for ever
     assert answer["errors"][0]["extensions"] == {"code": "INVALID_INPUT"}
     assert made.resolved == 0
 

@@ -71,9 +71,17 @@ def up(tmp_path: Path) -> Iterator[Up]:
         made.process.wait(timeout=15)
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty once it has ended, a zombie included."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
 def alive(processes: list[psutil.Process]) -> list[str]:
-    left = [one for one in processes if one.is_running() and one.status() != "zombie"]
-    return [" ".join(one.cmdline()) for one in left]
+    """The commands of those that still run."""
+    return [" ".join(command) for one in processes if (command := command_of(one))]
 
 
 def test_up_starts_on_nothing_survives_a_kill_and_leaves_nothing_behind(up: Up) -> None:
@@ -81,7 +89,7 @@ def test_up_starts_on_nothing_survives_a_kill_and_leaves_nothing_behind(up: Up) 
     agents = httpx.get(f"{up.url}/api/agents", timeout=5).json()
     family = up.family()
     idle = sum(one.memory_full_info().pss for one in family)
-    python = [one for one in family if "aether" in one.cmdline() and one.pid != first.pid]
+    python = [one for one in family if "aether" in command_of(one) and one.pid != first.pid]
     mapped = {one.pid: {part.path for part in one.memory_maps()} for one in python}
 
     assert len(agents) == 5
@@ -118,7 +126,7 @@ def test_a_killed_worker_is_replaced(up: Up) -> None:
     up.start()
 
     def worker() -> psutil.Process | None:
-        found = [one for one in up.family() if one.cmdline()[-1:] == ["worker"]]
+        found = [one for one in up.family() if command_of(one)[-1:] == ["worker"]]
         return found[0] if found else None
 
     before = wait_for(worker, what="a worker")

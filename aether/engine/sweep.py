@@ -3,9 +3,11 @@
 import logging
 from typing import Final
 
+from aether import watchdog
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
+from aether.memory.store import expire
 from aether.queue import Job, Queue
 
 log = logging.getLogger(__name__)
@@ -54,8 +56,9 @@ async def sweep(settings: Settings, queue: Queue) -> int:
 
 async def prune(settings: Settings) -> None:
     """Delete what has outlived its time: expired memories always, history by RETENTION_DAYS."""
-    await rows("DELETE FROM memory WHERE expires_at < now() RETURNING id")
-    await rows("DELETE FROM watchdog_entry WHERE created_at < now() - interval '30 days'")
+    while await expire():
+        pass  # a batch at a time, so that no delete holds its locks for long
+    await watchdog.prune()
     if settings.retention_days:
         await _prune_history(settings.retention_days)
 

@@ -178,3 +178,25 @@ async def test_what_the_queues_driver_raises_is_told_as_a_queue_out_of_reach(
 
     with pytest.raises(scheduler.OUT_OF_REACH):
         await RecordingQueue().send(Job.RUN_TASK_EXECUTION, [7])
+
+
+async def test_pruning_takes_expired_memories_and_old_watchdog_entries_and_no_others(
+    database: str,
+) -> None:
+    await rows(
+        """INSERT INTO memory (key, content, scope, expires_at) VALUES
+             ('gone', 'c', 'agent', now() - interval '1 second'),
+             ('later', 'c', 'agent', now() + interval '1 hour'), ('ever', 'c', 'agent', NULL)"""
+    )
+    await rows(
+        """INSERT INTO watchdog_entry (level, component, message, message_hash, minute, created_at)
+           VALUES ('warn', 'worker', 'old', 'o', now(), now() - interval '31 days'),
+             ('warn', 'worker', 'new', 'n', now(), now() - interval '29 days')"""
+    )
+
+    await stage.prune(Settings.from_environment({}))
+
+    memories = await rows("SELECT key FROM memory ORDER BY key")
+    entries = await rows("SELECT message FROM watchdog_entry")
+    assert [one["key"] for one in memories] == ["ever", "later"]
+    assert [one["message"] for one in entries] == ["new"]

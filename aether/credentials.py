@@ -86,11 +86,12 @@ class Credentials:
         agent_id: str | None = None,
         project_id: int | None = None,
         project_key: str | None = None,
+        integration_id: int | None = None,
     ) -> "RenewingConnection":
         """A connection to ``source``; on a 401 the credential is read once more and used once.
 
         ``project_id`` is our row, ``project_key`` the platform's name (``acme/api``), by which a
-        GitHub App finds its installation.
+        GitHub App finds its installation. With ``integration_id`` that integration and no other.
 
         Raises:
             NotConfiguredError: no credential is there, or it cannot be decrypted; names the
@@ -104,7 +105,11 @@ class Credentials:
             used = token
 
         async def find() -> Connection:
-            credential = await self._find(source, agent_id, project_id)
+            credential = await (
+                self._find(source, agent_id, project_id)
+                if integration_id is None
+                else self._of_integration(source, integration_id)
+            )
             if used and (app := self._app(source, credential)) is not None:
                 app.forget(used)
             return self._connect(source, credential, project_key, remember)
@@ -176,15 +181,39 @@ class Credentials:
             project_id,
         )
         for integration in found:
-            told = self._decrypted(integration)
-            if told:  # one that only serves a webhook has none
-                return _Credential(
-                    base_url=base_url(self._settings, source, integration["base_url"]),
-                    origin=f"credentials of integration {integration['name']!r}",
-                    is_stored=True,
-                    told=told,
-                )
+            credential = self._stored(source, integration)
+            if credential is not None:
+                return credential
         return self._of_environment(source, f", and no integration speaks to {source}")
+
+    async def _of_integration(self, source: SourceName, integration_id: int) -> _Credential:
+        found = await rows(
+            "SELECT id, name, base_url, credentials_encrypted, enabled FROM integration"
+            " WHERE id = $1 AND source = $2",
+            integration_id,
+            source.value,
+        )
+        if not found:
+            raise NotConfiguredError(f"integration_id: no {source} integration {integration_id}")
+        if not found[0]["enabled"]:
+            raise NotConfiguredError(f"integration_id: integration {integration_id} is disabled")
+        credential = self._stored(source, found[0])
+        if credential is None:
+            raise NotConfiguredError(
+                f"integration_id: integration {integration_id} has no credentials"
+            )
+        return credential
+
+    def _stored(self, source: SourceName, integration: Mapping[str, Any]) -> _Credential | None:
+        told = self._decrypted(integration)
+        if not told:  # one that only serves a webhook has none
+            return None
+        return _Credential(
+            base_url=base_url(self._settings, source, integration["base_url"]),
+            origin=f"credentials of integration {integration['name']!r}",
+            is_stored=True,
+            told=told,
+        )
 
     def _of_environment(self, source: SourceName, otherwise: str = "") -> _Credential:
         told = from_environment(self._settings, source)

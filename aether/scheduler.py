@@ -1,4 +1,4 @@
-"""Composition root of the scheduler: the sweep every second, the pruning every hour.
+"""Composition root of the scheduler: sweep and polls every second, the pruning every hour.
 
 It may run many times at once: each piece of work is taken under an advisory lock.
 """
@@ -14,6 +14,7 @@ from dramatiq.errors import BrokerError
 
 from aether.config import Settings
 from aether.db import UNAVAILABLE, pool, wait_until_ready
+from aether.engine.due import prune_ticks, send_due_polls
 from aether.engine.sweep import prune, sweep
 from aether.errors import NotConfiguredError
 from aether.queue import Queue, build_broker
@@ -54,7 +55,8 @@ async def _run(settings: Settings) -> None:
         watchdog.start()
         ticking = [
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),
-            asyncio.create_task(_every(PRUNE_SECONDS, lambda: prune(settings))),
+            asyncio.create_task(_every(SWEEP_SECONDS, lambda: send_due_polls(queue))),
+            asyncio.create_task(_every(PRUNE_SECONDS, lambda: _prune(settings))),
         ]
         await stop.wait()
         for task in ticking:
@@ -62,6 +64,11 @@ async def _run(settings: Settings) -> None:
         await asyncio.gather(*ticking, return_exceptions=True)
         await watchdog.close()
     await queue.close()
+
+
+async def _prune(settings: Settings) -> None:
+    await prune(settings)
+    await prune_ticks()
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:

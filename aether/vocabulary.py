@@ -39,6 +39,14 @@ class DeliveryStatus(StrEnum):
     IGNORED = "ignored"  #: Nothing was started; ``reason`` says why. Not a failure.
 
 
+class PollStatus(StrEnum):
+    """Where a poll source stands."""
+
+    IDLE = "idle"  #: Waits for its next moment.
+    QUEUED = "queued"  #: A poll is wanted, and waits for a worker.
+    POLLING = "polling"  #: A worker is asking the platform.
+
+
 class ExecutionStatus(StrEnum):
     """Where a task execution stands; the arrows are drawn in GLOSSARY.md."""
 

@@ -36,7 +36,7 @@ def run(settings: Settings) -> int:
     import dramatiq
     from dramatiq.middleware.asyncio import AsyncIO
 
-    from aether.actors import executions
+    from aether.actors import executions, under_way
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,7 +55,7 @@ def run(settings: Settings) -> int:
     log.info("working, up to %s runs at once", settings.worker_threads)
     stop.wait()
     log.info("stopping; runs under way are given back")
-    executions.STOPPING.set()
+    under_way.STOPPING.set()
     for thread in worker.workers:
         thread.stop()  # before the runs are cancelled: a thread set free would take the next hint
     worker.stop(timeout=5_000)
@@ -116,7 +116,7 @@ class _Process:
 
     async def give_back(self) -> None:
         """Cancel the runs under way; each gives its lease back."""
-        from aether.actors.executions import UNDER_WAY
+        from aether.actors.under_way import UNDER_WAY
 
         for task in tuple(UNDER_WAY):
             task.cancel()

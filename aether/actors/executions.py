@@ -1,23 +1,16 @@
-"""The actor that works on task executions, and the tasks it has under way in this process."""
+"""The actor that works on task executions; every actor by its job."""
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import dramatiq
 
+from aether.actors import under_way
+from aether.actors.polls import poll_source
 from aether.engine.execute import execute
 from aether.engine.runtime import runtime
 from aether.leases import not_taken
 from aether.queue import Job
-
-UNDER_WAY: Final[set[asyncio.Task[Any]]] = set()
-"""Runs of this process; a worker that is asked to stop cancels them, and they give back."""
-
-
-STOPPING: Final = threading.Event()
-"""Set once this process is to end: what is still handed out is left to another one."""
 
 
 async def run_task_execution(execution_id: int) -> None:
@@ -26,18 +19,16 @@ async def run_task_execution(execution_id: int) -> None:
     The queue may deliver a message twice, or for a row that is done: the claim inside finds
     nothing then. The row decides about retries, so a message is never tried again by the queue.
     """
-    if STOPPING.is_set():
+    if under_way.STOPPING.is_set():
         await not_taken(execution_id)
         return
-    task = asyncio.current_task()
-    if task is not None:
-        UNDER_WAY.add(task)
-        task.add_done_callback(UNDER_WAY.discard)
+    under_way.remember()
     await execute(runtime(), execution_id)
 
 
 ACTORS: Final[dict[Job, Callable[[int], Awaitable[None]]]] = {
-    Job.RUN_TASK_EXECUTION: run_task_execution
+    Job.RUN_TASK_EXECUTION: run_task_execution,
+    Job.POLL_SOURCE: poll_source,
 }
 """Every job has one actor; a test walks it."""
 

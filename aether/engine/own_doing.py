@@ -15,6 +15,7 @@ from aether.events import SourceEvent, Subject
 
 OURS: Final = "our own doing"  # how each reason begins
 WINDOW: Final = "15 minutes"  # between our write and the webhook that tells of it
+STATE_WINDOW: Final = "2 minutes"  # between our write and the item's own time of change
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
     "labeled": frozenset({"label"}),
@@ -92,18 +93,39 @@ async def _by_account(event: SourceEvent) -> str | None:
 
 
 async def _by_effect(event: SourceEvent) -> str | None:
+    if event.told_by == "state":
+        return await _by_any_effect(event)
     kinds = KINDS.get(event.action or "")
     if kinds is None or event.subject is None:
         return None
+    polled_at = event.happened_at if event.told_by == "poll" else None  # perhaps long ago
     found = await rows(
         f"""SELECT kind, content FROM effect
             WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
-              AND status IN ('intended', 'sent') AND touched_at > now() - interval '{WINDOW}'""",  # noqa: S608 # a constant of ours
+              AND status IN ('intended', 'sent')
+              AND touched_at > coalesce($5::text::timestamptz, now()) - interval '{WINDOW}'
+              AND ($5 IS NULL OR touched_at < $5::text::timestamptz + interval '{WINDOW}')""",  # noqa: S608 # a constant of ours
         event.source, event.subject.project[:400], event.subject.key[:100], sorted(kinds),
+        polled_at,
     )  # fmt: skip
     if any(_tells_of(event, one["kind"], json.loads(one["content"])) for one in found):
         return f"{OURS}: we intended {event.action} on this item"
     return None
+
+
+async def _by_any_effect(event: SourceEvent) -> str | None:
+    """A poll saw that the item changed, not how: what we wrote at that time is what it saw."""
+    if event.subject is None or event.happened_at is None:
+        return None
+    found = await rows(
+        f"""SELECT 1 FROM effect
+            WHERE source = $1 AND project_key = $2 AND item_key = $3
+              AND status IN ('intended', 'sent')
+              AND touched_at BETWEEN $4::text::timestamptz - interval '{STATE_WINDOW}'
+                AND $4::text::timestamptz + interval '{STATE_WINDOW}' LIMIT 1""",  # noqa: S608 # a constant of ours
+        event.source, event.subject.project[:400], event.subject.key[:100], event.happened_at,
+    )  # fmt: skip
+    return f"{OURS}: we wrote to this item at that time" if found else None
 
 
 def _tells_of(event: SourceEvent, kind: str, content: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from aether.engine import configuration
 from aether.engine.own_doing import OURS, why_ours
 from aether.engine.route import Routing, programs_for, route, rules_for
 from aether.engine.runtime import Runtime
+from aether.engine.told import why_told
 from aether.errors import NotFoundError, UnavailableError
 from aether.events import SourceEvent, event_from_summary
 from aether.models import Delivery
@@ -169,7 +170,8 @@ async def _routing(
 async def _why_nothing(event: SourceEvent, replay_of: int | None) -> str | None:
     if event.is_ping:
         return "a ping"
-    return await why_ours(event)
+    why = await why_ours(event)
+    return await why_told(event) if why is None and replay_of is None else why
 
 
 async def _store(plan: _Plan) -> Receipt:

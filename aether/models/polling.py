@@ -16,8 +16,11 @@ class PollSource(Model):
     enabled = fields.BooleanField(default=True)
     integration_id = fields.IntField(null=True)
     cursor = fields.JSONField[dict[str, object]](default=dict)  # kept over edits
-    last_polled_at = fields.DatetimeField(null=True)
+    begins_at = fields.DatetimeField(null=True)  # when the cursor was empty; null: created_at
+    last_polled_at = fields.DatetimeField(null=True)  # when a poll last saw all there was
     next_poll_at = fields.DatetimeField(auto_now_add=True)
+    requested_at = fields.DatetimeField(null=True)  # a poll is wanted, or under way
+    enqueued_at = fields.DatetimeField(null=True)  # its hint was sent
     lease_token = fields.BigIntField(default=0)
     lease_until = fields.DatetimeField(null=True)
     failures = fields.IntField(default=0)

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from aether.errors import InvalidInputError
@@ -47,6 +48,38 @@ def decode_json(body: bytes, *, field: str = "body") -> dict[str, Any]:
         raise InvalidInputError(field, "must be a JSON object")
     _make_storable(value, field, unclean=_UNSTORABLE_ESCAPE.search(body) is not None)
     return value
+
+
+def storable(value: dict[str, Any], *, field: str = "item") -> dict[str, Any]:
+    """``value``, decoded by somebody else's reader, as ``decode_json`` would have given it.
+
+    It is changed in place.
+
+    Raises:
+        InvalidInputError: it is nested too deeply or holds a number out of range.
+    """
+    _make_storable(value, field, unclean=True)
+    return value
+
+
+def moment(value: object) -> datetime | None:
+    """A time in ISO 8601, aware; None where it is something else. UTC where it names no zone."""
+    try:
+        told = datetime.fromisoformat(text(value))
+    except ValueError:
+        return None
+    if told.tzinfo is None:
+        return told.replace(tzinfo=UTC)
+    try:
+        return told.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def moment_text(value: object) -> str | None:
+    """A time in ISO 8601 as ``SourceEvent.happened_at`` is written."""
+    told = moment(value)
+    return told.isoformat().replace("+00:00", "Z") if told is not None else None
 
 
 def clean(value: str) -> str:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from aether.actors import executions
+from aether.actors import executions, under_way
 from aether.config import Settings
 from aether.db import rows
 from aether.models import TaskExecution
@@ -33,8 +33,8 @@ async def test_a_worker_that_is_stopping_claims_no_further_run(
            VALUES (2, 1, 'triage', 'issue.created', 'github', now())"""
     )
 
-    monkeypatch.setattr(executions, "STOPPING", threading.Event())
-    executions.STOPPING.set()
+    monkeypatch.setattr(under_way, "STOPPING", threading.Event())
+    under_way.STOPPING.set()
     await process.give_back()
     await asyncio.create_task(executions.run_task_execution(2))
 

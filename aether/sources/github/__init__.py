@@ -6,11 +6,20 @@ REST:     https://docs.github.com/en/rest
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from aether.events import SourceEvent, Subject
-from aether.sources.base import Comment, Headers, ItemChanges, NewItem, Outbound, Posted
-from aether.sources.github import answer
+from aether.sources.base import (
+    Comment,
+    Headers,
+    ItemChanges,
+    NewItem,
+    Outbound,
+    PollPage,
+    Posted,
+)
+from aether.sources.github import answer, poll
 from aether.sources.github.extract import extract
 from aether.sources.github.verify import verify
 from aether.vocabulary import SourceName
@@ -69,3 +78,15 @@ class GitHub:
     ) -> Posted | None:
         """The issue created since ``since`` whose body holds ``marker``."""
         return await answer.find_item(client, project, marker, since=since)
+
+    async def poll(
+        self,
+        client: Outbound,
+        source_project_id: str,
+        cursor: Mapping[str, Any],
+        *,
+        now: datetime,
+        since: datetime,
+    ) -> PollPage:
+        """Issues, pull requests, reviews and comments; see ``aether.sources.github.poll``."""
+        return await poll.poll(client, source_project_id, cursor, since=since)

@@ -63,7 +63,7 @@ async def edit_comment(
     client: Outbound, subject: Subject, comment_id: str, body: str, *, timeout: float
 ) -> Posted:
     """Replace the text of a comment in the subject's repository."""
-    path = f"{_repository_path(subject.project)}/issues/comments/{_number('id', comment_id)}"
+    path = f"{repository_path(subject.project)}/issues/comments/{_number('id', comment_id)}"
     return _posted(await client.request("PATCH", path, json={"body": body}, timeout=timeout))
 
 
@@ -103,7 +103,7 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
         "labels": list(new.labels),
         "assignees": list(new.assignees),
     }
-    path = f"{_repository_path(project)}/issues"
+    path = f"{repository_path(project)}/issues"
     item = await client.request("POST", path, json=fields, timeout=timeout)
     return _posted(item, name="number")
 
@@ -111,14 +111,14 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
 async def find_item(client: Outbound, project: str, marker: str, *, since: str) -> Posted | None:
     """The issue whose body holds ``marker``, among those changed at ``since`` or later."""
     query = _PAGE | {"state": "all", "sort": "created", "direction": "desc", "since": since}
-    for item in map(mapping, await client.pages(f"{_repository_path(project)}/issues", query)):
+    for item in map(mapping, await client.pages(f"{repository_path(project)}/issues", query)):
         if marker in text(item.get("body")) and "pull_request" not in item:
             return _posted(item, name="number")
     return None
 
 
 async def _read_deployment(client: Outbound, subject: Subject) -> Mapping[str, Any]:
-    path = f"{_repository_path(subject.project)}/deployments/{_number('key', subject.key)}"
+    path = f"{repository_path(subject.project)}/deployments/{_number('key', subject.key)}"
     item = mapping(await client.request("GET", path))
     statuses = await client.request("GET", f"{path}/statuses", query={"per_page": "1"})
     newest = mapping(next(iter(sequence(statuses)), None))
@@ -209,17 +209,18 @@ def _posted(answer: object, *, name: str = "id") -> Posted:
 
 def _own_path(subject: Subject) -> str:
     if subject.kind == "pr":
-        return f"{_repository_path(subject.project)}/pulls/{_number('key', subject.key)}"
+        return f"{repository_path(subject.project)}/pulls/{_number('key', subject.key)}"
     return _issue_path(subject)
 
 
 def _issue_path(subject: Subject) -> str:
     if subject.kind == "deployment":
         raise InvalidInputError("subject", "a deployment has no comments, labels or assignees")
-    return f"{_repository_path(subject.project)}/issues/{_number('key', subject.key)}"
+    return f"{repository_path(subject.project)}/issues/{_number('key', subject.key)}"
 
 
-def _repository_path(project: str) -> str:
+def repository_path(project: str) -> str:
+    """Where the API has a repository; InvalidInputError where ``project`` cannot be one."""
     # Names come from payloads and from models: nothing that could lead elsewhere gets through.
     if not _REPOSITORY.fullmatch(project) or project.startswith(("./", "../")):
         raise InvalidInputError("project", f"{project!r} is not an owner/name of GitHub")

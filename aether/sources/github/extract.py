@@ -13,7 +13,16 @@ from aether.errors import InvalidInputError
 from aether.events import Actor, Candidate, ItemKind, SourceEvent, Subject
 from aether.sources.base import Headers
 from aether.sources.github.change_key import change_key
-from aether.sources.reading import clean, decode_json, key, mapping, number_key, sequence, text
+from aether.sources.reading import (
+    clean,
+    decode_json,
+    key,
+    mapping,
+    moment_text,
+    number_key,
+    sequence,
+    text,
+)
 from aether.vocabulary import SourceName
 
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -41,13 +50,18 @@ def extract(headers: Headers, body: bytes) -> SourceEvent:
     if len(event_name) > _LONGEST_NAME:
         raise InvalidInputError("X-GitHub-Event", f"longer than {_LONGEST_NAME} characters")
     payload = _payload(headers, body)
+    return read_event(event_name, payload, delivery_key=_delivery_key(headers, event_name, body))
+
+
+def read_event(event_name: str, payload: Mapping[str, Any], *, delivery_key: str) -> SourceEvent:
+    """The event that ``payload``, which has been made storable, tells of."""
     action = text(payload.get("action"))[:_LONGEST_NAME] or None
     kind, item = _item(event_name, payload)
     candidates, stops = _candidates(event_name, action, payload, kind, item)
     words = _words(payload, item)
     return SourceEvent(
         source=SourceName.GITHUB,
-        delivery_key=_delivery_key(headers, event_name, body),
+        delivery_key=delivery_key,
         change_key=change_key(candidates[0], payload, kind or "", item),
         event_name=event_name,
         action=action,
@@ -61,6 +75,7 @@ def extract(headers: Headers, body: bytes) -> SourceEvent:
         comment_id=_comment_id(action, payload),
         change=_change(payload),
         outcome=_outcome(payload),
+        happened_at=moment_text(item.get("updated_at")) if kind != "deployment" else None,
         payload=payload,
     )
 

@@ -3,39 +3,26 @@
 Each takes an ``Ask`` (who asks, for what) and returns an ``Answer``, or raises RefusedError.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from aether.demo import github_payloads as payloads
 from aether.demo import github_rules as rules
 from aether.demo import github_shapes as shapes
 from aether.demo.github_ask import Answer, Ask, Handler, paged
+from aether.demo.github_pull_routes import ROUTES as PULL_ROUTES
 from aether.demo.github_rules import RefusedError
-from aether.demo.github_shapes import Json
 from aether.demo.github_state import (
+    SORTS,
+    STATES,
     Account,
     Issue,
-    Pull,
     Repository,
-    Review,
     comments_of,
     moment,
     new_issue,
 )
 
-_STATES: Final = ("open", "closed", "all")
-_SORTS: Final[dict[str, Callable[[Issue], Any]]] = {
-    "created": lambda issue: issue.created_at,
-    "updated": lambda issue: issue.updated_at,
-    "comments": lambda issue: len(issue.comments),
-}
 _REASONS: Final = ("completed", "not_planned", "duplicate", "reopened", None)
-_VERDICTS: Final = {
-    "APPROVE": "APPROVED",
-    "REQUEST_CHANGES": "CHANGES_REQUESTED",
-    "COMMENT": "COMMENTED",
-    None: "PENDING",
-}
 
 
 def get_user(ask: Ask) -> Answer:
@@ -52,8 +39,8 @@ def get_repository(ask: Ask) -> Answer:
 def list_issues(ask: Ask) -> Answer:
     """Issues and pull requests; ``since`` is inclusive and goes by ``updated_at``."""
     repository, query = ask.repository(), ask.query
-    state = rules.check_choice("Issue", "state", query.get("state", "open"), _STATES)
-    sort = rules.check_choice("Issue", "sort", query.get("sort", "created"), tuple(_SORTS))
+    state = rules.check_choice("Issue", "state", query.get("state", "open"), STATES)
+    sort = rules.check_choice("Issue", "sort", query.get("sort", "created"), tuple(SORTS))
     direction = query.get("direction", "desc")
     rules.check_choice("Issue", "direction", direction, ("asc", "desc"))
     since = rules.check_since(query.get("since"))
@@ -65,7 +52,7 @@ def list_issues(ask: Ask) -> Answer:
         and (since is None or issue.updated_at >= since)
         and wanted <= set(issue.labels)
     ]
-    found.sort(key=lambda issue: (_SORTS[sort](issue), issue.number), reverse=direction == "desc")
+    found.sort(key=lambda issue: (SORTS[sort](issue), issue.number), reverse=direction == "desc")
     return paged(ask, found, lambda issue: shapes.issue(repository, issue, ask.at))
 
 
@@ -273,63 +260,9 @@ def delete_comment(ask: Ask) -> Answer:
     return Answer(204)
 
 
-def get_pull(ask: Ask) -> Answer:
-    return Answer(200, shapes.pull(*ask.pull(), ask.at))
-
-
-def list_pull_files(ask: Ask) -> Answer:
-    repository, _, pull = ask.pull()
-    return paged(ask, pull.files, lambda file: shapes.pull_file(repository, pull, file, ask.at))
-
-
-def create_review(ask: Ask) -> Answer:
-    """Without ``event`` the review stays PENDING, and no webhook tells of it."""
-    repository, issue, pull = ask.pull()
-    told = ask.fields
-    verdict = told.get("event")
-    rules.check_choice("PullRequestReview", "event", verdict, tuple(_VERDICTS))
-    body, comments = told.get("body") or "", told.get("comments") or []
-    if verdict == "APPROVE" and issue.author == ask.account:
-        raise _unprocessable("Can not approve your own pull request")
-    if verdict == "REQUEST_CHANGES" and issue.author == ask.account:
-        raise _unprocessable("Can not request changes on your own pull request")
-    if verdict in ("REQUEST_CHANGES", "COMMENT") and not body.strip() and not comments:
-        raise _unprocessable(f"Review cannot be submitted without a body: {verdict}")
-    if any(one.get("path") not in {file.filename for file in pull.files} for one in comments):
-        raise _unprocessable("Path could not be resolved")
-    review = Review(
-        id=ask.state.next_id(),
-        author=ask.account,
-        body=body,
-        state=_VERDICTS[verdict],
-        commit_id=told.get("commit_id") or pull.head_sha,
-        comments=list(comments),
-        submitted_at=moment() if verdict else None,
-    )
-    pull.reviews.append(review)
-    shown = shapes.review(repository, issue, review, ask.at)
-    if verdict:
-        issue.touch()
-        ask.told.append(("pull_request_review", _review_payload(ask, repository, issue, shown)))
-    return Answer(200, shown)
-
-
-def _unprocessable(text: str) -> RefusedError:
-    return RefusedError(422, "Unprocessable Entity", errors=[text])
-
-
-def _review_payload(ask: Ask, repository: Repository, issue: Issue, shown: Json) -> Json:
-    about = {
-        "review": shown | {"state": shown["state"].lower()},  # webhooks say it in lower case
-        "pull_request": shapes.pull(repository, issue, issue.pull or Pull(), ask.at),
-    }
-    return payloads.event_payload("submitted", repository, ask.account, ask.at, **about)
-
-
 _REPOSITORY: Final = "/repos/{owner}/{repo}"
 _ISSUE: Final = _REPOSITORY + "/issues/{number:int}"
 _COMMENT: Final = _REPOSITORY + "/issues/comments/{comment:int}"
-_PULL: Final = _REPOSITORY + "/pulls/{number:int}"
 
 ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/user", get_user),
@@ -349,7 +282,5 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("DELETE", _ISSUE + "/labels/{name}", remove_label),
     ("POST", f"{_ISSUE}/assignees", add_assignees),
     ("DELETE", f"{_ISSUE}/assignees", remove_assignees),
-    ("GET", _PULL, get_pull),
-    ("GET", f"{_PULL}/files", list_pull_files),
-    ("POST", f"{_PULL}/reviews", create_review),
+    *PULL_ROUTES,
 )

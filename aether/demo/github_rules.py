@@ -19,7 +19,7 @@ NO_USER_AGENT: Final = (
     f"User-Agent header ({DOCS}/overview/resources-in-the-rest-api#user-agent-required).\r\n"
 )
 
-Resource = Literal["Issue", "IssueComment", "Label", "PullRequestReview"]
+Resource = Literal["Issue", "IssueComment", "Label", "PullRequest", "PullRequestReview"]
 
 
 class RefusedError(Exception):

@@ -210,7 +210,7 @@ def issue(repo: Repository, item: Issue, at: Addresses) -> Json:
         "comments_url": f"{url}/comments",
         "events_url": f"{url}/events",
         "html_url": page,
-        "id": item.id,
+        "id": item.id_as_issue,
         "node_id": node_id("PullRequest" if item.pull else "Issue", item.id),
         "number": item.number,
         "title": item.title,
@@ -298,6 +298,7 @@ def pull(repo: Repository, item: Issue, more: Pull, at: Addresses) -> Json:
     }
     return told | {
         "url": url,
+        "id": item.id,
         "diff_url": f"{page}.diff",
         "patch_url": f"{page}.patch",
         "issue_url": links["issue"],
@@ -326,6 +327,19 @@ def pull(repo: Repository, item: Issue, more: Pull, at: Addresses) -> Json:
         "deletions": sum(file.deletions for file in more.files),
         "changed_files": len(more.files),
     }
+
+
+_NOT_LISTED: Final = (
+    "merged", "mergeable", "rebaseable", "mergeable_state", "merged_by", "comments",
+    "review_comments", "maintainer_can_modify", "commits", "additions", "deletions",
+    "changed_files",
+)  # fmt: skip
+
+
+def listed_pull(repo: Repository, item: Issue, more: Pull, at: Addresses) -> Json:
+    """A pull request as ``GET /pulls`` lists it: without what takes Git to know."""
+    told = pull(repo, item, more, at)
+    return {name: value for name, value in told.items() if name not in _NOT_LISTED}
 
 
 def pull_file(repo: Repository, more: Pull, file: PullFile, at: Addresses) -> Json:

@@ -1,10 +1,10 @@
 """What the GitHub stand-in remembers: repositories, issues, pull requests, comments, labels."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from aether import clock
 
@@ -12,6 +12,7 @@ AccountType = Literal["User", "Bot"]
 
 # GitHub's ids left 32 bits behind; so do ours, to catch whoever stores them in an int4.
 _ISSUE_IDS: Final = 2_500_000_000
+_AS_ISSUE: Final = 2_000_000_000
 _FIRST_COMMENT_ID: Final = 3_000_000_001
 
 
@@ -131,6 +132,11 @@ class Issue:
     pull: Pull | None = None
     comments: list[Comment] = field(default_factory=list)
 
+    @property
+    def id_as_issue(self) -> int:
+        """Its id in lists of issues: GitHub gives a pull request one of its own there."""
+        return self.id if self.pull is None else self.id + _AS_ISSUE
+
     def touch(self) -> None:
         self.updated_at = moment()
 
@@ -211,6 +217,14 @@ def new_issue(
         association=association,
         pull=pull,
     )
+
+
+STATES: Final = ("open", "closed", "all")
+SORTS: Final[dict[str, Callable[[Issue], Any]]] = {
+    "created": lambda issue: issue.created_at,
+    "updated": lambda issue: issue.updated_at,
+    "comments": lambda issue: len(issue.comments),
+}
 
 
 class State:

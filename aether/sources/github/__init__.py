@@ -21,6 +21,7 @@ from aether.sources.base import (
 )
 from aether.sources.github import answer, poll
 from aether.sources.github.extract import extract
+from aether.sources.github.polled_lists import Times
 from aether.sources.github.verify import verify
 from aether.vocabulary import SourceName
 
@@ -89,4 +90,5 @@ class GitHub:
         since: datetime,
     ) -> PollPage:
         """Issues, pull requests, reviews and comments; see ``aether.sources.github.poll``."""
-        return await poll.poll(client, source_project_id, cursor, since=since)
+        times = Times(now=now, since=since)
+        return await poll.poll(client, source_project_id, cursor, times)

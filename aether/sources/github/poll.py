@@ -18,7 +18,7 @@ from aether.sources.base import Outbound, PollPage
 from aether.sources.github import polled_lists as lists
 from aether.sources.github.answer import repository_path
 from aether.sources.github.extract import read_event
-from aether.sources.github.polled_lists import Item
+from aether.sources.github.polled_lists import Item, Times
 from aether.sources.reading import key, mapping, moment, number_key, storable, text
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,7 @@ async def poll(
     client: Outbound,
     source_project_id: str,
     cursor: Mapping[str, Any],
-    *,
-    since: datetime,
+    times: Times,
 ) -> PollPage:
     """One page of each list: at most three requests, and a few for each item that changed.
 
@@ -45,11 +44,11 @@ async def poll(
     repository = known.get("repository") or await _repository(client, path)
     # Issues first: a comment that made one look changed is then in the comments for sure.
     issues = await lists.forwards(
-        client, f"{path}/issues", {"state": "all"}, mapping(known.get("issues")), since
+        client, f"{path}/issues", {"state": "all"}, mapping(known.get("issues")), times
     )
-    pulls = await lists.backwards(client, f"{path}/pulls", mapping(known.get("pulls")), since)
+    pulls = await lists.backwards(client, f"{path}/pulls", mapping(known.get("pulls")), times)
     comments = await lists.forwards(
-        client, f"{path}/issues/comments", {}, mapping(known.get("comments")), since
+        client, f"{path}/issues/comments", {}, mapping(known.get("comments")), times
     )
     step = _Step(client, path, repository, issues.items, comments.items)
     events = [
@@ -57,11 +56,12 @@ async def poll(
         *[event for one in pulls.fresh for event in await step.of_pull(pulls, one)],
         *[event for one in comments.fresh for event in await step.of_comment(comments, one)],
     ]
-    after = {"issues": issues.after, "pulls": pulls.after, "comments": comments.after}
+    pages = (issues, pulls, comments)
+    after = dict(zip(("issues", "pulls", "comments"), lists.resting(pages), strict=True))
     return PollPage(
         events=sorted(events, key=lambda event: event.happened_at or ""),
         cursor={"v": VERSION, "repository": repository, **after},
-        has_more=any(one.has_more for one in (issues, pulls, comments)),
+        has_more=any(page.has_more for page in pages),
     )
 
 
@@ -111,13 +111,13 @@ class _Step:
     async def of_pull(self, page: lists.Page, one: Item) -> list[SourceEvent]:
         """As ``of_issue``, and its reviews."""
         one = {**one, "merged": bool(one.get("merged_at"))}  # the list leaves it out
-        reviews = await self._reviews(page, one)
+        reviews, last = await self._reviews(page, one)
         events = self._of_item("pull_request", "pull_request", one, page)
         for review in reviews:
             about = {"review": review, "pull_request": one}
             events += self._event("pull_request_review", "submitted", about, review.get("user"),
                                   review.get("submitted_at"))  # fmt: skip
-        if events or await self._is_explained(one, has_comments=True):
+        if events or await self._is_explained(one, has_comments=True, by=last):
             return events
         return self._changed("pull_request", "pull_request", one)
 
@@ -162,10 +162,20 @@ class _Step:
             for event in events
         ]
 
-    async def _is_explained(self, one: Item, *, has_comments: bool) -> bool:
-        """Whether a comment, new or edited, is what changed the item's ``updated_at``."""
+    async def _is_explained(
+        self, one: Item, *, has_comments: bool, by: datetime | None = None
+    ) -> bool:
+        """Whether ``updated_at`` is the time of something that is told by itself.
+
+        Its creation, its close, a review at ``by``, a comment that is new or edited.
+        """
         changed, number = moment(one.get("updated_at")), number_key(one.get("number"))
-        if changed is None or number is None or not has_comments:
+        if changed is None or number is None:
+            return False
+        acts = (moment(one.get("created_at")), moment(one.get("closed_at")), by)
+        if any(at is not None and abs(changed - at) <= SAME_MOMENT for at in acts):
+            return True
+        if not has_comments:
             return False
         newest = self._newest_comment.get(number)
         if newest is not None and newest >= changed - SAME_MOMENT:
@@ -174,8 +184,8 @@ class _Step:
         found = await self._or_gone(f"{self._path}/issues/{number}/comments", query)
         return bool(found)
 
-    async def _reviews(self, page: lists.Page, one: Item) -> list[Item]:
-        """Reviews submitted since, in the webhook's spelling; remembers the last of them."""
+    async def _reviews(self, page: lists.Page, one: Item) -> tuple[list[Item], datetime | None]:
+        """Reviews that are not told yet, in the webhook's spelling, and the last one's time."""
         number = number_key(one.get("number"))
         try:
             told = await self._client.pages(
@@ -184,7 +194,7 @@ class _Step:
         except UpstreamError as error:
             if error.status not in GONE:
                 raise
-            return []
+            return [], None
         reviews = [
             {**review, "state": text(review.get("state")).lower()}
             for review in map(mapping, told)
@@ -197,7 +207,8 @@ class _Step:
             and review["id"] > page.last_review(one)
         ]
         page.remember_review(one, max((review["id"] for review in reviews), default=0))
-        return new
+        times = [at for review in reviews if (at := moment(review["submitted_at"])) is not None]
+        return new, max(times, default=None)
 
     async def _issue(self, number: str) -> Item | None:
         told = await self._or_gone(f"{self._path}/issues/{number}", {})

@@ -5,7 +5,7 @@ behind it move up. So the forward lists go on from the last time seen, and a pag
 only within one second that fills a page. The backward list's items move away from where we read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,6 +20,8 @@ Seen = dict[str, list[Any]]
 
 PAGE: Final = 100
 OVERLAP: Final = timedelta(seconds=60)  # read again: GitHub's replicas may be behind
+QUIET: Final = timedelta(minutes=5)  # afterwards they are not, and only the last second is read
+UNSETTLED: Final = timedelta(seconds=5)  # more may happen within the second that was read
 MOST_SEEN: Final = 2000
 _NO_ISSUES: Final = 410  # https://docs.github.com/en/rest/issues: issues are disabled
 
@@ -65,14 +67,35 @@ def to_query(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """When it is, and where a list begins that was never read."""
+
+    now: datetime
+    since: datetime
+
+
+def resting(pages: Sequence[Page]) -> list[dict[str, Any]]:
+    """Where each list goes on: what is read to its end waits until all others are."""
+    is_over = not any(page.has_more for page in pages)
+    return [
+        {name: value for name, value in page.after.items() if name != "done"}
+        | ({} if is_over or page.has_more else {"done": True})
+        for page in pages
+    ]
+
+
 async def forwards(
-    client: Outbound, path: str, query: Mapping[str, str], known: Mapping[str, Any], since: datetime
+    client: Outbound, path: str, query: Mapping[str, str], known: Mapping[str, Any], times: Times
 ) -> Page:
-    """The next page of a list that goes forwards from ``since``, inclusively."""
-    begins = moment(known.get("begins")) or since
+    """The next page of a list that goes forwards from where it stands, inclusively."""
+    begins = moment(known.get("begins")) or times.since
     position = moment(known.get("position")) or begins
     number = known.get("page", 1)
     page = Page(begins=begins, before=_seen(known))
+    if known.get("done"):
+        page.after = dict(known)
+        return page
     asked = {
         **query,
         "sort": "updated",
@@ -99,17 +122,20 @@ async def forwards(
             "seen": _newest(seen),
         }
         return page
-    following = max(begins, newest - OVERLAP)
+    following = _begin(begins, newest, times)
     is_same = number == 1 and to_query(following) == to_query(position)
     page.after = _rest(following, seen, answer.etag if is_same else None)
     return page
 
 
-async def backwards(client: Outbound, path: str, known: Mapping[str, Any], since: datetime) -> Page:
+async def backwards(client: Outbound, path: str, known: Mapping[str, Any], times: Times) -> Page:
     """The next page of a list that goes backwards, down to where the last poll stood."""
-    begins = moment(known.get("begins")) or since
+    begins = moment(known.get("begins")) or times.since
     number = known.get("page", 1)
     page = Page(begins=begins, before=_seen(known))
+    if known.get("done"):
+        page.after = dict(known)
+        return page
     asked = {"state": "all", "sort": "updated", "direction": "desc", "per_page": str(PAGE)}
     asked |= {"page": str(number)} if number > 1 else {}
     answer = await _fetched(client, path, asked, known.get("etag") if number == 1 else None)
@@ -124,6 +150,9 @@ async def backwards(client: Outbound, path: str, known: Mapping[str, Any], since
     is_full = len(listed) >= PAGE or answer.next_query is not None
     page.has_more = is_full and len(page.items) == len(listed)
     seen = _with(page.before, page.items)
+    for one in page.items:  # a review within the same second leaves the item as it was
+        if _updated(one) > times.now - UNSETTLED:
+            seen[_id(one)][0], etag = "", None
     if page.has_more:
         page.after = {
             "begins": to_query(begins),
@@ -133,7 +162,7 @@ async def backwards(client: Outbound, path: str, known: Mapping[str, Any], since
             "seen": _newest(seen),
         }
     else:
-        page.after = _rest(max(begins, newest - OVERLAP), seen, etag)
+        page.after = _rest(_begin(begins, newest, times), seen, etag)
     return page
 
 
@@ -182,6 +211,11 @@ def _with(before: Seen, items: list[Item]) -> Seen:
 def _newest(seen: Seen) -> Seen:
     kept = sorted(seen.items(), key=lambda pair: str(pair[1][0]), reverse=True)[:MOST_SEEN]
     return dict(kept)
+
+
+def _begin(begins: datetime, newest: datetime, times: Times) -> datetime:
+    is_quiet = newest < times.now - QUIET
+    return max(begins, newest if is_quiet else newest - OVERLAP)
 
 
 def _rest(begins: datetime, seen: Seen, etag: str | None) -> dict[str, Any]:

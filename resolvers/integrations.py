@@ -28,7 +28,7 @@ from resolvers.fields import (
     Source,
 )
 from resolvers.mappings import OwnSlug
-from resolvers.rows import LARGEST_ID, All, KeyRef, Label, criteria, lock, page, unique
+from resolvers.rows import LARGEST_ID, All, KeyRef, Label, criteria, each, lock, page, unique
 from resolvers.secrets import IS_A_MASK, Secret, SecretOrMask, is_mask
 from resolvers.webhook_proofs import ShownWebhook, Webhook, shown_webhook, webhook_columns
 
@@ -100,6 +100,12 @@ async def list_integrations(wanted: IntegrationFilter) -> list[ShownIntegration]
     vault = _vault()
     found = await page(Integration.filter(**criteria(wanted)).order_by("id"), wanted)
     return [_shown(vault, one) for one in found]
+
+
+async def integrations_of(ids: list[int]) -> list[ShownIntegration | None]:
+    """Integrations in the order of ``ids``; None: no such one."""
+    vault = _vault()
+    return [_shown(vault, one) if one is not None else None for one in await each(Integration, ids)]
 
 
 async def create_integration(new: NewIntegration) -> ShownIntegration:

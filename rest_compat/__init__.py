@@ -16,6 +16,7 @@ from rest_compat import (
     memory,
     monitoring,
     openapi,
+    polling,
     projects,
     tasks,
     tools,
@@ -39,6 +40,7 @@ OPS: Final[tuple[Op, ...]] = (
     *usage.OPS,
     *memory.OPS,
     *integrations.OPS,
+    *polling.OPS,
     *watchdog.OPS,
 )
 

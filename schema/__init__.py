@@ -15,6 +15,7 @@ from schema import (
     mappings,
     memory,
     monitoring,
+    polling,
     projects,
     seeding,
     tasks,
@@ -38,6 +39,7 @@ QUERIES: Final[tuple[type, ...]] = (
     usage.Query,
     memory.Query,
     integrations.Query,
+    polling.Query,
     watchdog.Query,
 )
 MUTATIONS: Final[tuple[type, ...]] = (
@@ -50,6 +52,7 @@ MUTATIONS: Final[tuple[type, ...]] = (
     tools.Mutation,
     memory.Mutation,
     integrations.Mutation,
+    polling.Mutation,
     seeding.Mutation,
 )
 SUBSCRIPTIONS: Final[tuple[type, ...]] = ()

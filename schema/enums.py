@@ -17,6 +17,7 @@ from aether.vocabulary import (
     DeliveryStatus,
     ExecutionStatus,
     MemoryScope,
+    PollStatus,
     SourceName,
     ToolEffect,
     ToolExecutionStatus,
@@ -32,6 +33,7 @@ __all__ = [
     "ExecutionStatus",
     "MemoryScope",
     "MemorySearchMode",
+    "PollStatus",
     "SeedName",
     "SourceName",
     "ToolEffect",
@@ -91,6 +93,14 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             MemorySearchMode.HYBRID: "By meaning and by words, the two rankings merged.",
             MemorySearchMode.SEMANTIC: "By meaning alone.",
             MemorySearchMode.KEYWORD: "By words alone.",
+        },
+    ),
+    PollStatus: (
+        "Where a poll source stands.",
+        {
+            PollStatus.IDLE: "Waits for its next moment.",
+            PollStatus.QUEUED: "A poll is wanted, and waits for a worker.",
+            PollStatus.POLLING: "A worker is asking the platform.",
         },
     ),
     WatchdogLevel: (

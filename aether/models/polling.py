@@ -3,7 +3,8 @@
 from tortoise import fields
 from tortoise.models import Model
 
-from aether.vocabulary import SourceName
+from aether.clock import now
+from aether.vocabulary import PollStatus, SourceName
 
 
 class PollSource(Model):
@@ -33,6 +34,13 @@ class PollSource(Model):
         unique_together = [("source", "source_project_id")]
         indexes = [("enabled", "next_poll_at")]
         ordering = ["id"]
+
+    @property
+    def status(self) -> PollStatus:
+        """Where it stands, as of the row."""
+        if self.lease_until is not None and self.lease_until > now():
+            return PollStatus.POLLING
+        return PollStatus.IDLE if self.requested_at is None else PollStatus.QUEUED
 
 
 class ScheduleTick(Model):

@@ -18,7 +18,13 @@ from aether.actors.executions import ACTORS
 from aether.config import Settings
 from aether.queue import Job
 from aether.tools import TOOLS
-from aether.vocabulary import DeliveryStatus, EffectStatus, ExecutionStatus, ToolExecutionStatus
+from aether.vocabulary import (
+    DeliveryStatus,
+    EffectStatus,
+    ExecutionStatus,
+    PollStatus,
+    ToolExecutionStatus,
+)
 from rest_compat import OPS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -29,6 +35,7 @@ HOME: Final = "`~/.local/share/aether`; as root `/var/lib/aether`"
 TABLE: Final = re.compile(r"<!-- settings: .*? -->\n(.*?)\n<!-- settings end -->", re.DOTALL)
 STATES: Final[tuple[type[StrEnum], ...]] = (
     DeliveryStatus,
+    PollStatus,
     ExecutionStatus,
     ToolExecutionStatus,
     EffectStatus,

@@ -1,4 +1,4 @@
-"""A poll tells what happened once, whatever it overlaps with; where nothing did, it costs little."""
+"""A poll tells what happened once, whatever it overlaps with; finding nothing costs little."""
 
 import json
 from collections.abc import AsyncIterator

@@ -8,7 +8,7 @@ import pytest
 
 from aether.errors import InvalidInputError, UpstreamError
 from aether.events import Subject
-from aether.sources.base import Comment, ItemChanges, NewItem, Posted
+from aether.sources.base import Comment, Fetched, ItemChanges, NewItem, Posted
 from aether.sources.github import GitHub
 
 URL: Final = "https://github.example.com/acme/api/issues/7"
@@ -42,6 +42,11 @@ class Client:
         self.calls.append(("GET", path, dict(query)))
         found: list[Any] = self.answers["pages"]
         return found
+
+    async def fetch(
+        self, path: str, query: Mapping[str, str], *, etag: str | None = None
+    ) -> Fetched:
+        raise NotImplementedError("answers are not polled")
 
 
 def subject(

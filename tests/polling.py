@@ -1,6 +1,6 @@
 """A stand-in GitHub, a runtime over a real database, and a poll source between them."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +18,24 @@ from aether.engine.poll import poll_source
 from aether.engine.receive import Receipt, receive
 from aether.engine.runtime import Runtime
 from aether.models import PollSource, TaskDefinition, TaskExecution, TriggerTaskMapping
+from aether.queue import Job
 from aether.vocabulary import BUILT_IN_TRIGGERS
 from resolvers.seeding import seed
 from tests.fakes import RecordingQueue
 
 TOKEN: Final = "ghp_a_token_of_the_tests_0001"
 REPO: Final = "acme/api"
+
+
+class SentQueue(RecordingQueue):
+    """Also ``sent``: what was sent, not only hinted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[Job, list[int]]] = []
+
+    async def send(self, job: Job, ids: Sequence[int]) -> None:
+        self.sent.append((job, list(ids)))
 
 
 @dataclass(kw_only=True)
@@ -33,7 +45,7 @@ class Rig:
     github: GitHubStandIn
     url: str
     runtime: Runtime
-    queue: RecordingQueue
+    queue: "SentQueue"
     id: int = 0
 
     async def want(self) -> None:
@@ -77,7 +89,7 @@ async def rigged(database: str, **settings: str) -> AsyncIterator[Rig]:
     """A rig whose repository is empty and whose poll source has never been polled."""
     github = GitHubStandIn({TOKEN: "aether-person"})
     github.add_repository(REPO)
-    queue = RecordingQueue()
+    queue = SentQueue()
     await seed("source_event_mappings")
     await TaskDefinition.create(id="note", name="Note", description="Note", actor_id="pm_sarah")
     for trigger in BUILT_IN_TRIGGERS:

@@ -238,7 +238,7 @@ async def _step(
         raise UpstreamError(f"{poll.source}: given up after {STEP_SECONDS:.0f} s") from None
     for event in page.events:
         await receive(runtime, event, slug=poll.source)
-    checkpoints.reached("poll_stored")
+    checkpoints.reached("poll stored")
     return page
 
 

@@ -67,7 +67,7 @@ async def test_the_references_poll_source_of_jira_is_taken_once_jira_can_be_poll
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Jira(GitHub):
-        name = SourceName.JIRA  # type: ignore[assignment]
+        name = SourceName.JIRA
 
     monkeypatch.setattr(sources, "SOURCES", (*sources.SOURCES, Jira()))
 

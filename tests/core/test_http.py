@@ -41,6 +41,17 @@ async def _items(request: Request) -> Response:
     return JSONResponse([{"page": page}], headers=link)
 
 
+async def _tagged(request: Request) -> Response:
+    etag = 'W/"1"'
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={"etag": etag})
+    return JSONResponse([{"id": 1}], headers={"etag": etag})
+
+
+async def _unasked(_: Request) -> Response:
+    return Response(status_code=304)
+
+
 async def _elsewhere(request: Request) -> Response:
     port = request.url.port
     return JSONResponse([1], headers={"link": f'<http://localhost:{port}/items>; rel="next"'})
@@ -75,6 +86,7 @@ async def _empty(_: Request) -> Response:
 def platform() -> Iterator[Platform]:
     handlers = {
         "/echo": _echo, "/items": _items, "/elsewhere": _elsewhere, "/moved": _moved,
+        "/tagged": _tagged, "/unasked": _unasked,
         "/round": _round, "/large": _large, "/text": _text, "/empty": _empty,
         COMMENTS: _echo, "/projects/{rest:path}": _echo,
     }  # fmt: skip
@@ -397,6 +409,41 @@ async def test_a_next_page_on_another_host_is_not_asked(platform: Platform) -> N
             await connect(clients, platform.url, X_API_Key="k").pages("/elsewhere", {})
 
     assert platform.asked == ["GET /elsewhere"]
+
+
+async def test_what_is_as_before_is_told_so_and_costs_no_body(platform: Platform) -> None:
+    async with FakeTime().clients() as clients:
+        connection = connect(clients, platform.url)
+
+        first = await connection.fetch("/tagged", {})
+        again = await connection.fetch("/tagged", {}, etag=first.etag)
+        other = await connection.fetch("/tagged", {}, etag='W/"0"')
+
+    assert (first.body, first.is_unchanged, first.etag) == ([{"id": 1}], False, 'W/"1"')
+    assert (again.body, again.is_unchanged, again.etag) == (None, True, 'W/"1"')
+    assert (other.body, other.is_unchanged) == ([{"id": 1}], False)
+
+
+async def test_a_304_that_nobody_asked_for_is_an_error(platform: Platform) -> None:
+    async with FakeTime().clients() as clients:
+        with pytest.raises(UpstreamError) as raised:
+            await connect(clients, platform.url).fetch("/unasked", {})
+
+    assert raised.value.status == 304
+
+
+async def test_a_fetched_page_names_the_query_of_the_next_on_its_own_host_only(
+    platform: Platform,
+) -> None:
+    async with FakeTime().clients() as clients:
+        connection = connect(clients, platform.url)
+
+        second = await connection.fetch("/items", {"page": "2", "state": "all"})
+        last = await connection.fetch("/items", {"page": "4"})
+        elsewhere = await connection.fetch("/elsewhere", {})
+
+    assert second.next_query == {"page": "3", "state": "all"}
+    assert (last.next_query, elsewhere.next_query) == (None, None)
 
 
 @pytest.mark.parametrize(

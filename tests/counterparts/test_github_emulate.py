@@ -185,3 +185,55 @@ def test_delivery_ids_that_start_over_with_github_are_heard_again(
         assert sent == [[1, 2]] * 2
         told = system.call("GET", "/api/deliveries")
         assert sorted(one["status"] for one in told) == ["ignored", "ignored", "routed", "routed"]
+
+
+def test_what_happened_there_is_found_by_polling_and_answered_once(
+    make_system: MakeSystem, make_emulate: MakeEmulate, make_aimock: MakeAiMock
+) -> None:
+    port = free_port()
+    with (
+        make_aimock(MORE, LABELS, PARSER) as model,
+        make_system(
+            GITHUB_API_URL=f"http://127.0.0.1:{port}", GITHUB_TOKEN=USER_TOKEN, **model.environment
+        ) as system,
+        make_emulate(port=port) as github,
+    ):
+        start(system, "issue.commented", "issue.updated", "issue.closed")
+        number = github.open_issue("It breaks", BROKEN)
+        sent = {"source": "github", "project_id": f"{OWNER}/api", "interval_minutes": 1}
+        source = system.call("POST", "/api/poll-sources", json=sent)
+        [first] = executions(system, 1)
+
+        github.comment(number, "And the lexer?")
+        _poll(system, source["id"])
+        [_, second] = executions(system, 2)
+        _poll(system, source["id"])
+        github.call("PATCH", f"/repos/{OWNER}/api/issues/{number}", {"state": "closed"})
+        _poll(system, source["id"])
+        all_of_them = executions(system, 3)
+        _poll(system, source["id"])
+
+        assert (first["canonical_trigger"], first["answer"]) == (
+            "issue.created",
+            "It is the parser.",
+        )
+        assert (second["canonical_trigger"], second["answer"]) == (
+            "issue.commented",
+            "Nothing more to say.",
+        )
+        assert [one["canonical_trigger"] for one in all_of_them[2:]] == ["issue.closed"]
+        assert len(system.call("GET", "/api/task-executions")) == 3
+        told = system.call("GET", f"/api/poll-sources/{source['id']}")
+        assert (told["failures"], told["error"]) == (0, None)
+
+
+def _poll(system: System, source_id: int) -> None:
+    """A poll by hand, to its end."""
+    path = f"/api/poll-sources/{source_id}"
+
+    def is_idle() -> bool:
+        return bool(system.call("GET", path)["status"] == "idle")
+
+    wait_for(is_idle, what="the poll before")
+    system.call("POST", f"{path}/poll")
+    wait_for(is_idle, what="the end of the poll")

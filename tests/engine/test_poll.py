@@ -13,8 +13,10 @@ from aether.db import rows
 from aether.demo.github_payloads import comment_payload, issue_payload, pull_request_payload
 from aether.demo.github_shapes import GITHUB
 from aether.demo.github_state import Account, Review, moment
+from aether.engine.poll import poll_source
 from aether.models import Delivery, Effect, PollSource, Project
 from tests.polling import REPO, Rig, ago, count, deliveries, opened_at, rigged, written_at
+from tests.schema.both import statements
 
 OCTOCAT = Account("octocat")
 
@@ -392,6 +394,19 @@ async def test_a_poll_that_finds_nothing_is_answered_not_modified_and_writes_no_
     assert [one.status for one in calls] == [304, 304, 304]
     assert row.failures == 0
     assert await count("delivery") == 1
+
+
+async def test_a_poll_that_finds_nothing_takes_three_statements(rig: Rig) -> None:
+    opened_at(rig.github.add_issue(REPO, 7, "Boom"), ago(minutes=5))
+    await rig.poll()
+    await rig.poll()
+    await rig.want()
+
+    with statements() as told:
+        await poll_source(rig.runtime, rig.id)
+
+    verbs = [one.split()[0] for one in told]
+    assert verbs == ["UPDATE", "SELECT", "UPDATE"]  # the claim, the credential, the end
 
 
 async def test_a_disabled_project_s_events_are_stored_and_start_nothing(rig: Rig) -> None:

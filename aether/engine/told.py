@@ -11,13 +11,14 @@ from aether.events import SourceEvent
 
 BODY: Final = "body:"  # how the change key of a delivery begins that names no act
 
-TOLD: Final = """
+_OF_THE_ITEM: Final = """
 SELECT 1 FROM delivery
-WHERE source = $1 AND project_key = $2 AND item_key = $3
-  AND coalesce(event->>'told_by', 'webhook') = $4
-  AND (event->>'happened_at')::timestamptz >= $5::text::timestamptz
+WHERE source = $1 AND project_key = $2 AND item_key = $3 AND {how}
+  AND (event->>'happened_at')::timestamptz >= $4::text::timestamptz
 LIMIT 1
 """
+BY_WEBHOOK: Final = _OF_THE_ITEM.format(how="event->>'told_by' IS NULL")  # it goes without saying
+BY_STATE: Final = _OF_THE_ITEM.format(how="event->>'told_by' = 'state'")
 
 
 async def why_told(event: SourceEvent) -> str | None:
@@ -27,11 +28,11 @@ async def why_told(event: SourceEvent) -> str | None:
     is_state = event.told_by == "state"
     if not is_state and (event.comment_id is not None or not event.change_key.startswith(BODY)):
         return None  # it names its act, so that the unique keys decide
-    by = "webhook" if is_state else "state"
     project = event.project_names[0] if event.project_names else ""
     found = await row(
-        TOLD, event.source, project[:400], event.subject.key[:100], by, event.happened_at
-    )
+        BY_WEBHOOK if is_state else BY_STATE,
+        event.source, project[:400], event.subject.key[:100], event.happened_at,
+    )  # fmt: skip
     if found is None:
         return None
     return f"a {'webhook' if is_state else 'poll'} has told of this state already"

@@ -430,6 +430,21 @@ async def test_a_repository_without_issues_is_polled_for_its_pull_requests(rig: 
     assert row.error is None
 
 
+async def test_where_nobody_lists_a_repository_s_comments_each_item_s_are_read(rig: Rig) -> None:
+    rig.github.fail_next("GET", r"/issues/comments$", status=404, times=9)
+    issue = opened_at(rig.github.add_issue(REPO, 7, "Boom"), ago(days=2))
+    await rig.poll()
+    written_at(issue, rig.github.add_comment(REPO, 7, "First"), ago(seconds=50))
+    written_at(issue, rig.github.add_comment(REPO, 7, "Second"), ago(seconds=40))
+
+    await rig.poll()
+    await rig.poll()
+    written_at(issue, rig.github.add_comment(REPO, 7, "Third"), ago(seconds=30))
+    await rig.poll()
+
+    assert await rig.started() == [("issue.commented", "7")] * 3
+
+
 async def test_an_item_that_cannot_be_stored_stops_no_other(rig: Rig) -> None:
     deep = "[" * 3
     rig.github.add_issue(REPO, 7, "Fine")

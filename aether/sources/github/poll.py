@@ -47,9 +47,7 @@ async def poll(
         client, f"{path}/issues", {"state": "all"}, mapping(known.get("issues")), times
     )
     pulls = await lists.backwards(client, f"{path}/pulls", mapping(known.get("pulls")), times)
-    comments = await lists.forwards(
-        client, f"{path}/issues/comments", {}, mapping(known.get("comments")), times
-    )
+    comments = await _comments(client, path, mapping(known.get("comments")), times, issues)
     step = _Step(client, path, repository, issues.items, comments.items)
     events = [
         *[event for one in issues.fresh for event in await step.of_issue(issues, one)],
@@ -73,6 +71,19 @@ async def _repository(client: Outbound, path: str) -> Mapping[str, Any]:
     owner = {"login": text(mapping(told.get("owner")).get("login"))}
     names = ("id", "name", "full_name", "private", "html_url")
     return {**{name: told.get(name) for name in names}, "owner": owner}
+
+
+async def _comments(
+    client: Outbound, path: str, known: Item, times: Times, issues: lists.Page
+) -> lists.Page:
+    """The repository's comments; what speaks like GitHub may list an item's only."""
+    try:
+        return await lists.forwards(client, f"{path}/issues/comments", {}, known, times)
+    except UpstreamError as error:
+        if error.status != 404:
+            raise
+    numbers = [number for one in issues.fresh if (number := number_key(one.get("number")))]
+    return await lists.of_items(client, path, numbers, known, times, has_more=issues.has_more)
 
 
 class _Step:

@@ -128,6 +128,32 @@ async def forwards(
     return page
 
 
+async def of_items(
+    client: Outbound,
+    path: str,
+    numbers: Sequence[str],
+    known: Mapping[str, Any],
+    times: Times,
+    *,
+    has_more: bool,
+) -> Page:
+    """The comments of these items, which have changed; where nobody lists a repository's.
+
+    ``has_more``: other items follow, whose comments may be older than these.
+    """
+    begins = moment(known.get("begins")) or times.since
+    page = Page(begins=begins, before=_seen(known), has_more=has_more)
+    query = {"per_page": str(PAGE), "since": to_query(begins)}
+    for number in numbers:
+        told = await client.pages(f"{path}/issues/{number}/comments", query)
+        page.items += _items(Fetched(body=told))
+    page.items.sort(key=_updated)
+    seen = _with(page.before, page.items)
+    newest = max((_updated(one) for one in page.items), default=begins)
+    page.after = _rest(begins if has_more else _begin(begins, newest, times), seen, None)
+    return page
+
+
 async def backwards(client: Outbound, path: str, known: Mapping[str, Any], times: Times) -> Page:
     """The next page of a list that goes backwards, down to where the last poll stood."""
     begins = moment(known.get("begins")) or times.since

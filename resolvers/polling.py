@@ -201,7 +201,8 @@ UPDATE poll_source
 SET failures = CASE WHEN $2 THEN 0 ELSE failures END,
   next_poll_at = CASE WHEN $2 THEN now()
     ELSE least(next_poll_at, now() + make_interval(mins => interval_minutes)) END,
-  requested_at = CASE WHEN enabled OR lease_until >= now() THEN requested_at END
+  requested_at = CASE WHEN $3 AND (lease_until IS NULL OR lease_until < now()) THEN NULL
+    ELSE requested_at END
 WHERE id = $1
 """
 
@@ -212,7 +213,8 @@ async def _follow(one: PollSource, changed: Sequence[str], *, begins_anew: bool)
         await rows(_BEGIN_ANEW, one.id)
         return
     is_worth_a_try = "integration_id" in changed or ("enabled" in changed and one.enabled)
-    await rows(_GO_ON, one.id, is_worth_a_try)
+    is_switched_off = "enabled" in changed and not one.enabled
+    await rows(_GO_ON, one.id, is_worth_a_try, is_switched_off)
 
 
 async def _record(what: str, one: PollSource, **detail: Any) -> None:

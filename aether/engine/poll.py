@@ -31,6 +31,7 @@ from aether.errors import (
 from aether.queue import Job
 from aether.redact import redact
 from aether.sources.base import PolledSource, PollPage
+from aether.sources.reading import storable
 from aether.vocabulary import SourceName
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ STEPS_A_TURN: Final = 20  # then another may have the worker's thread
 STEP_SECONDS: Final = 300.0  # a poll that hangs is given up
 FIRST_BACK_OFF: Final = timedelta(minutes=1)
 LONGEST_BACK_OFF: Final = timedelta(hours=1)
+MOST_PATIENCE_SECONDS: Final = 86_400.0  # with a platform that asks us to wait
 LONGEST_ERROR: Final = 1000  # characters
 _HINTS: Final = {
     401: "the credential is refused",
@@ -260,7 +262,7 @@ RETURNING id
 async def _save(poll: _Poll, page: PollPage, *, ends_turn: bool) -> None:
     """Keep the cursor, and what it means for the row: it is held on, wanted on, or done."""
     held = await row(
-        SAVE, poll.id, poll.token, json.dumps(dict(page.cursor)),
+        SAVE, poll.id, poll.token, json.dumps(storable(dict(page.cursor), field="cursor")),
         page.has_more and not ends_turn, poll.seconds, page.has_more,
     )  # fmt: skip
     if held is None:
@@ -307,7 +309,7 @@ def _back_off(poll: _Poll, error: Exception) -> timedelta:
     itself is not.
     """
     if isinstance(error, UpstreamError) and error.retry_after is not None:
-        return timedelta(seconds=max(error.retry_after, 1.0))
+        return timedelta(seconds=min(max(error.retry_after, 1.0), MOST_PATIENCE_SECONDS))
     may_pass = isinstance(error, UnavailableError) or getattr(error, "retryable", False)
     first = FIRST_BACK_OFF if may_pass else max(poll.interval, FIRST_BACK_OFF)
     longest = max(LONGEST_BACK_OFF, poll.interval)

@@ -23,6 +23,7 @@ from aether.models import AuditEntry, Integration, PollSource, Project
 from aether.queue import Job
 from aether.sources.base import PollPage
 from aether.sources.github import GitHub
+from resolvers.polling import PollSourceChanges, update_poll_source
 from tests.polling import REPO, TOKEN, Rig, ago, count, opened_at, rigged
 
 KEY = "key-key-key-key-key-key-key-key-key-key"
@@ -105,6 +106,51 @@ async def test_whoever_has_lost_the_lease_saves_nothing_more(rig: Rig) -> None:
     assert (row.cursor, row.lease_token, row.failures, row.error) == ({}, 2, 0, None)
     assert row.requested_at is not None
     assert await count("audit_entry WHERE action = 'poll.failed'") == 0
+
+
+async def test_whoever_comes_back_after_the_lease_was_taken_saves_nothing(rig: Rig) -> None:
+    rig.runtime.settings = rig.runtime.settings.model_copy(update={"lease_seconds": 60.0})
+    task, gate = await begun(rig)
+    await rows("UPDATE poll_source SET lease_token = lease_token + 1, error = 'of another'")
+
+    gate.set()
+    await task  # no heartbeat has told it
+
+    row = await rig.row()
+    assert (row.cursor, row.error, row.last_polled_at) == ({}, "of another", None)
+    assert row.requested_at is not None
+
+
+async def test_an_edit_between_two_polls_loses_nothing(rig: Rig) -> None:
+    await rig.poll()
+    rig.github.add_issue(REPO, 7, "Boom")
+
+    for changes in ({"interval_minutes": 10}, {"enabled": False}, {"enabled": True}):
+        await update_poll_source(rig.id, PollSourceChanges.model_validate(changes))
+    await rig.poll()
+
+    assert await rig.started() == [("issue.created", "7")]
+
+
+async def test_a_poll_by_hand_survives_an_edit_of_a_source_that_is_switched_off(rig: Rig) -> None:
+    await rows("UPDATE poll_source SET enabled = false, requested_at = now()")
+
+    await update_poll_source(rig.id, PollSourceChanges(interval_minutes=10))
+
+    assert (await rig.row()).status == "queued"
+
+
+async def test_a_cursor_is_kept_whatever_the_platform_put_into_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd(*_: Any, **__: Any) -> PollPage:
+        return PollPage(events=[], cursor={"v": 1, "name": "a\0b\ud800"})
+
+    monkeypatch.setattr(GitHub, "poll", odd)
+
+    row = await rig.poll()
+
+    assert (row.error, row.cursor) == (None, {"v": 1, "name": "ab\ufffd"})
 
 
 async def test_a_poll_whose_source_is_deleted_meanwhile_ends_quietly(rig: Rig) -> None:

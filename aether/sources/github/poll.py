@@ -163,6 +163,7 @@ class _Step:
         return events
 
     def _changed(self, event_name: str, noun: str, one: Item) -> list[SourceEvent]:
+        """An update; ``edited`` is what GitHub says of most of them."""
         events = self._event(event_name, "edited", {noun: one}, None, one.get("updated_at"))
         kind = "pr" if noun == "pull_request" else "issue"
         change_key = f"{kind}:{key(one.get('id'))}:updated:{text(one.get('updated_at'))}"

@@ -57,6 +57,7 @@ class NewItem:
     body: str = ""
     labels: Sequence[str] = ()
     assignees: Sequence[str] = ()
+    is_confidential: bool = False  # where the platform knows such: as private as what it came from
 
 
 class Outbound(Protocol):

@@ -16,7 +16,7 @@ from aether.events import Actor, Candidate, SourceEvent, Subject, Visibility
 from aether.sources.base import Headers
 from aether.sources.gitlab.change_key import change_key
 from aether.sources.gitlab.item import NOTEABLES, Item, read_item
-from aether.sources.gitlab.told import change_of, is_bot, titles, usernames
+from aether.sources.gitlab.told import change_of, is_bot, moment, titles, usernames
 from aether.sources.reading import clean, decode_json, key, mapping, text
 from aether.vocabulary import SourceName
 
@@ -94,6 +94,7 @@ def read_event(
         comment_id=_comment_id(kind, action, payload),
         change=_change(payload),
         outcome=_outcome(kind, action, payload),
+        happened_at=_happened_at(payload, item),
         payload=payload,
     )
 
@@ -233,3 +234,14 @@ def _outcome(kind: str, action: str | None, payload: Mapping[str, Any]) -> str |
     if kind == "deployment":
         return text(payload.get("status")).lower() or None
     return "approved" if kind == "merge_request" and action in APPROVED else None
+
+
+def _happened_at(payload: Mapping[str, Any], item: Item) -> str | None:
+    """When the item last changed, as far as it is told; a comment changes the item it is on."""
+    attributes = mapping(payload.get("object_attributes"))
+    told = (
+        attributes.get("updated_at"),
+        item.told.get("updated_at"),
+        payload.get("status_changed_at") if item.kind == "deployment" else None,
+    )
+    return max((found for found in map(moment, told) if found), default=None)

@@ -8,7 +8,7 @@ from aether.vocabulary import SourceName
 
 ItemKind = Literal["issue", "pr", "deployment"]
 Visibility = Literal["confidential", "internal"]
-"""Who may read less than others may: the item is confidential, or the comment at hand is internal."""
+"""What not everybody may read: a confidential item, or a comment at hand that is internal."""
 ToldBy = Literal["webhook", "poll", "state"]
 """How we know: a webhook told it, a poll saw what happened, or a poll saw only that the item is
 no longer as before."""
@@ -53,6 +53,11 @@ class Subject:
     author: str | None = None
     labels: tuple[str, ...] = ()
     visibility: Visibility | None = None  # None: whoever may read the project; not in a summary
+
+    @property
+    def can_be_answered(self) -> bool:
+        """Whether there is a place for a comment."""
+        return self.kind != "deployment" and bool(self.project)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,14 @@ REST:     https://docs.gitlab.com/api/rest/
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from aether.events import SourceEvent, Subject
-from aether.sources.base import Comment, Headers, ItemChanges, NewItem, Outbound, Posted
+from aether.sources.base import Comment, Headers, ItemChanges, NewItem, Outbound, PollPage, Posted
 from aether.sources.gitlab import answer
 from aether.sources.gitlab.extract import extract
+from aether.sources.gitlab.poll import poll
 from aether.sources.gitlab.verify import verify
 from aether.vocabulary import SourceName
 
@@ -71,3 +73,15 @@ class GitLab:
     ) -> Posted | None:
         """The issue created since ``since`` whose text holds ``marker``."""
         return await answer.find_item(client, project, marker, since=since)
+
+    async def poll(
+        self,
+        client: Outbound,
+        source_project_id: str,
+        cursor: Mapping[str, Any],
+        *,
+        now: datetime,  # GitLab's own clock is what counts
+        since: datetime,
+    ) -> PollPage:
+        """See ``aether.sources.gitlab.poll``."""
+        return await poll(client, source_project_id, cursor, since=since)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aether.errors import InvalidInputError, UpstreamError
 from aether.events import Subject
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted
-from aether.sources.gitlab.path import issues_path, item_path, number, project_path
+from aether.sources.gitlab.path import issues_path, item_path, number
 from aether.sources.gitlab.told import is_bot, moment, state, titles, usernames
 from aether.sources.reading import key, mapping, sequence, text
 
@@ -57,7 +57,15 @@ async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
 async def list_comments(
     client: Outbound, subject: Subject, *, since: str | None = None
 ) -> list[Comment]:
-    """What people wrote, oldest first, the newest 2,000; with ``since`` what changed since then.
+    """What people wrote, oldest first, the newest 2,000; with ``since`` what changed since then."""
+    found = await notes(client, _commentable(subject), since=since)
+    return [_comment(subject, one) for one in found]
+
+
+async def notes(
+    client: Outbound, item: str, *, since: str | None = None
+) -> list[Mapping[str, Any]]:
+    """The notes of people on the item at the path ``item``, as the API shows them.
 
     Notes know no ``updated_after``: they are asked for by when they changed, newest first, and
     no further than needed.
@@ -68,19 +76,21 @@ async def list_comments(
         "activity_filter": "only_comments",
         "per_page": str(_PAGE),
     }
-    path = f"{_commentable(subject)}/notes"
     earliest = moment(since) or ""
     found: list[Mapping[str, Any]] = []
     for page in range(1, _MOST_PAGES + 1):
-        notes = sequence(await _request(client, "GET", path, query={**query, "page": str(page)}))
+        asked = {**query, "page": str(page)}
+        listed = sequence(await request(client, "GET", f"{item}/notes", query=asked))
         wanted = [
-            one for one in map(mapping, notes) if (moment(one.get("updated_at")) or "~") >= earliest
+            one
+            for one in map(mapping, listed)
+            if (moment(one.get("updated_at")) or "~") >= earliest
         ]
         found += [one for one in wanted if key(one.get("id")) and one.get("system") is not True]
-        if len(notes) < _PAGE or len(wanted) < len(notes):
+        if len(listed) < _PAGE or len(wanted) < len(listed):
             break
     found.sort(key=lambda one: (moment(one.get("created_at")) or "", _as_number(one.get("id"))))
-    return [_comment(subject, one) for one in found]
+    return found
 
 
 async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout: float) -> Posted:
@@ -92,7 +102,8 @@ async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout
     if subject.visibility == "internal":
         fields["internal"] = True
     path = f"{_commentable(subject)}/notes"
-    return _posted_note(subject, await _request(client, "POST", path, json=fields, timeout=timeout))
+    told = await request(client, "POST", path, json=fields, timeout=timeout)
+    return _posted_note(subject, told)
 
 
 async def edit_comment(
@@ -101,7 +112,7 @@ async def edit_comment(
     """Replace the text of a comment on the subject."""
     path = f"{_commentable(subject)}/notes/{number('id', comment_id)}"
     fields = {"body": body}
-    return _posted_note(subject, await _request(client, "PUT", path, json=fields, timeout=timeout))
+    return _posted_note(subject, await request(client, "PUT", path, json=fields, timeout=timeout))
 
 
 async def update_item(
@@ -178,7 +189,7 @@ async def _user_ids(client: Outbound, deadline: float, names: Any) -> dict[str, 
     found: dict[str, int] = {}
     for name in dict.fromkeys(names):
         query = {"username": name}
-        told = await _request(client, "GET", "/api/v4/users", query=query, timeout=_left(deadline))
+        told = await request(client, "GET", "/api/v4/users", query=query, timeout=_left(deadline))
         for user in map(mapping, sequence(told)):
             identity = _id(user)
             if identity is not None and text(user.get("username")).lower() == name.lower():
@@ -305,10 +316,11 @@ async def _call(
     fields: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
     timeout = None if deadline is None else _left(deadline)
-    return mapping(await _request(client, method, path, json=fields, timeout=timeout))
+    return mapping(await request(client, method, path, json=fields, timeout=timeout))
 
 
-async def _request(client: Outbound, method: str, path: str, **more: Any) -> Any:
+async def request(client: Outbound, method: str, path: str, **more: Any) -> Any:
+    """As ``Outbound.request``, with what GitLab's refusals leave out."""
     try:
         return await client.request(method, path, **more)
     except UpstreamError as error:

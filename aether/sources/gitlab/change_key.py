@@ -12,17 +12,14 @@ from typing import Any, Final
 
 from aether.events import Candidate
 from aether.sources.gitlab.item import Item
-from aether.sources.gitlab.told import moment
+from aether.sources.gitlab.told import BOOKKEEPING, moment
 from aether.sources.reading import key, mapping, text
 
-_BOOKKEEPING: Final = frozenset(
-    {"updated_at", "updated_by_id", "last_edited_at", "last_edited_by_id", "relative_position"}
-)
+BODY: Final = "body:"
+"""How the key of a delivery begins that names no act, so that only its words tell it."""
 
 
-def change_key(
-    sharpest: Candidate, kind: str, payload: Mapping[str, Any], item: Item
-) -> str:
+def change_key(sharpest: Candidate, kind: str, payload: Mapping[str, Any], item: Item) -> str:
     """What ``payload`` tells of: at most one run follows from each change.
 
     ``sharpest`` is the event's first candidate, ``kind`` its ``object_kind``.
@@ -83,24 +80,18 @@ def _of_item(action: str | None, payload: Mapping[str, Any], item: Item) -> str 
         return merge_key(told)
     if action == "close" and (closed := closing_key(kind, told)):
         return closed
-    happened = moment(told.get("updated_at"))
-    if action is None or happened is None:
+    if action is None or moment(told.get("updated_at")) is None:
         return None
-    named = _named(kind, told, action, happened)
-    if action in {"close", "move", "reopen"}:
-        return named
-    who = mapping(payload.get("user"))
+    # No id names this act: a poll, which has other words for it, compares moments instead.
+    named = _named(kind, told, action, told.get("updated_at"))
+    who = text(mapping(payload.get("user")).get("username"))
     changes = mapping(payload.get("changes"))
-    rest = [
-        text(who.get("username")),
-        text(told.get("oldrev")),
-        {name: value for name, value in changes.items() if name not in _BOOKKEEPING},
-    ]
-    return f"{named}:{_digest(rest)[:16]}" if named else None
+    changed = {name: one for name, one in changes.items() if name not in BOOKKEEPING}
+    return f"{BODY}{_digest([named, who, text(told.get('oldrev')), changed])}" if named else None
 
 
 def _of_body(event_name: str, payload: Mapping[str, Any]) -> str:
-    return f"body:{_digest([event_name, payload])}"
+    return f"{BODY}{_digest([event_name, payload])}"
 
 
 def _digest(value: Any) -> str:

@@ -9,6 +9,11 @@ from typing import Any, Final
 
 from aether.sources.reading import mapping, sequence, text
 
+BOOKKEEPING: Final = frozenset(
+    {"updated_at", "updated_by_id", "last_edited_at", "last_edited_by_id", "relative_position"}
+)
+"""What changes along with whatever is changed."""
+
 # Tokens of projects and groups act as users of these names:
 # https://docs.gitlab.com/user/project/settings/project_access_tokens/#bot-users-for-projects
 # Service accounts have such a name unless they were given another:
@@ -33,22 +38,26 @@ def is_bot(username: str) -> bool:
     return _BOT.fullmatch(username) is not None
 
 
-def moment(value: object) -> str | None:
-    """``2026-02-18T10:00:00Z`` for every way in which GitLab writes a moment, else None.
+def parsed(value: object) -> datetime | None:
+    """A moment in any of the ways in which GitLab writes them, else None.
 
     ISO 8601 in bodies of issues and in the API, ``2015-05-17 17:06:40 UTC`` in those of merge
-    requests and notes, ``2025-05-02 11:55:16 +0000`` in those of deployments. Fractions of a
-    second are cut off, since only some of them have any.
+    requests and notes, ``2025-05-02 11:55:16 +0000`` in those of deployments.
     """
     told = _ZONE.sub("", text(value).strip())
     if told.endswith(" UTC"):
         told = f"{told.removesuffix(' UTC')}+00:00"
     try:
-        parsed = datetime.fromisoformat(told)
-        parsed = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+        at = datetime.fromisoformat(told)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return parsed.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(value: object) -> str | None:
+    """``2026-02-18T10:00:00Z``; fractions are cut off, since not every telling has them."""
+    at = parsed(value)
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}" if at else None
 
 
 def state(value: object) -> str | None:

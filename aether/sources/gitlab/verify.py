@@ -12,13 +12,13 @@ import re
 from typing import Final
 
 from aether.errors import SignatureError
+from aether.proofs import SIGNING_PREFIX
 from aether.sources.base import Headers
 
 TOKEN_HEADER: Final = "X-Gitlab-Token"  # noqa: S105 # the header's name
 SIGNATURE_HEADER: Final = "webhook-signature"
 TOKEN_SETTING: Final = "GITLAB_WEBHOOK_SECRET"  # noqa: S105 # the setting's name
 SIGNING_SETTING: Final = "GITLAB_SIGNING_TOKEN"
-SIGNING_PREFIX: Final = "whsec_"
 WINDOW_SECONDS: Final = 300
 """How far a signed time stamp may be from our clock, on either side; the end still counts."""
 

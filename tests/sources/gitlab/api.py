@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -67,6 +68,10 @@ class Api:
         self._clock = Clock()
         self._ids = itertools.count(3_000_000_001)  # beyond 32 bits, as gitlab.com will be
         self.routes = self._make_routes()
+
+    def tick(self) -> datetime:
+        """Now; later than everything before."""
+        return self._clock.tick()
 
     def add_user(self, username: str, *, bot: bool = False) -> User:
         return self.users.setdefault(username, User(username, bot))

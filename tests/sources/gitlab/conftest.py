@@ -1,13 +1,13 @@
 """A GitLab that stands in, served on loopback, and a connection to it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Final
 
 import pytest
 
-from aether.config import Settings
-from aether.credentials import Credentials, RenewingConnection
 from aether.demo.serving import serving
+from aether.http import Connection, HttpClients
+from aether.platform_auth import HEADERS
 from aether.vocabulary import SourceName
 from tests.sources.gitlab.stand_in import GitLabStandIn
 
@@ -30,11 +30,11 @@ def gitlab_url(gitlab: GitLabStandIn) -> Iterator[str]:
 
 
 @pytest.fixture
-async def client(gitlab_url: str, database: str) -> AsyncIterator[RenewingConnection]:
-    """What the engine uses, with the credential of the environment."""
-    settings = Settings.from_environment(
-        {"DATABASE_URL": database, "GITLAB_URL": gitlab_url, "GITLAB_TOKEN": TOKEN}
-    )
-    credentials = Credentials(settings)
-    yield await credentials.outbound(SourceName.GITLAB)
-    await credentials.close()
+async def client(gitlab_url: str) -> AsyncIterator[Connection]:
+    """A connection by the header that GitLab's tokens go in."""
+
+    async def headers() -> Mapping[str, str]:
+        return HEADERS[SourceName.GITLAB]({"token": TOKEN})
+
+    async with HttpClients() as clients:
+        yield clients.connection(gitlab_url, headers)

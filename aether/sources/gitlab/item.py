@@ -148,4 +148,5 @@ def _path_in(url: str, instance: str) -> str:
 def _path_of_item(url: str, instance: str) -> str:
     found = _ADDRESS.match(url)
     path = _path_in(found["project"], instance) if found else ""
-    return "" if path.startswith("groups/") else path
+    # What belongs to a group has it so; a group or project of that name is told in other ways.
+    return "" if "groups" in path.split("/") else path

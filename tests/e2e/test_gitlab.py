@@ -124,7 +124,7 @@ def test_what_is_not_proven_is_refused_and_reserves_nothing(world: World) -> Non
     refused = [world.deliver(opened, delivery_id="d-1", **one) for one in wrong]
     odd = httpx.post(
         f"{world.system.url}/webhook/gitlab",
-        headers={"X-Gitlab-Event": "Issue Hook", "X-Gitlab-Token": "tökén".encode()},  # type: ignore[dict-item] # bytes, as an attacker sends them
+        headers={b"X-Gitlab-Event": b"Issue Hook", b"X-Gitlab-Token": "tökén".encode()},
         content=b"{}",
     )
     stored = world.system.call("GET", "/api/deliveries")

@@ -65,10 +65,11 @@ def deployment_key(item: Item, status: str) -> str | None:
 
 def _of_note(payload: Mapping[str, Any]) -> str | None:
     note = mapping(payload.get("object_attributes"))
-    if note.get("action") in {None, "", "create"}:
+    action = text(note.get("action"))
+    if action in {"", "create"}:
         return comment_key(note)
     words = hashlib.sha256(text(note.get("note")).encode()).hexdigest()[:16]
-    updated = _named("note", note, text(note.get("action")), note.get("updated_at"))
+    updated = _named("note", note, action, note.get("updated_at"))
     return f"{updated}:{words}" if updated and moment(note.get("updated_at")) else None
 
 

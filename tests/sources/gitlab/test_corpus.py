@@ -12,8 +12,8 @@ import pytest
 import seeding
 from aether.engine.configuration import Configuration
 from aether.engine.route import mapped_trigger
-from aether.sources.gitlab import verify
 from aether.sources.gitlab.extract import extract
+from aether.sources.gitlab.verify import verify
 
 CORPUS: Final = Path(__file__).resolve().parents[3].parent / "shared" / "payloads"
 SECRETS: Final = "gl-corpus-token,whsec_TdFJlunyGJ368lyE3vb/PU6DArNI1vMxGyjeByhBk/I="

@@ -105,7 +105,8 @@ def test_an_odd_shape_is_read_as_far_as_it_goes(payload: Any, event: str) -> Non
 def test_whatever_is_missing_or_null_crashes_nothing(name: str) -> None:
     payload = body(name)
     for field in payload:
-        for odd in (None, [], {}, "x", 7):
+        odds: tuple[Any, ...] = (None, [], {}, "x", 7)
+        for odd in odds:
             assert read({**payload, field: odd}).change_key
         left = {key: value for key, value in payload.items() if key != field}
         assert read(left).change_key

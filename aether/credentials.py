@@ -19,6 +19,7 @@ from aether.http_call import Redact
 from aether.platform_auth import (
     ACCOUNTS,
     HEADERS,
+    SCOPES,
     TOKEN_NAMES,
     TOKEN_SETTINGS,
     Account,
@@ -154,6 +155,24 @@ class Credentials:
             UpstreamError: the platform failed, or refused the credential.
         """
         return await self._ask_account(source, self._of_environment(source))
+
+    async def missing_scope(self, source: SourceName) -> str | None:
+        """The scope that the environment's token would need and has not; None where it has it,
+        or where the platform does not say.
+
+        Raises as ``ask_environment``.
+        """
+        if source not in SCOPES:
+            return None
+        path, needed = SCOPES[source]
+        try:
+            told = await self._connect(source, self._of_environment(source)).request("GET", path)
+        except UpstreamError as error:
+            if error.retryable:
+                raise
+            return None  # an older instance, or another kind of token
+        scopes = told.get("scopes") if isinstance(told, dict) else None
+        return needed if isinstance(scopes, list) and needed not in scopes else None
 
     async def _ask_account(self, source: SourceName, credential: _Credential) -> Account:
         app = self._app(source, credential)

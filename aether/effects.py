@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -184,7 +184,8 @@ class Effects:
                 marker=marker_comment(intent.marker),
                 limit=self._source.max_comment_characters,
             )
-            marked = NewItem(title=new.title, body=body, labels=new.labels, assignees=new.assignees)
+            is_confidential = new.is_confidential or self._subject.visibility is not None
+            marked = replace(new, body=body, is_confidential=is_confidential)
             await fence(self._lease)
             return await self._source.create_item(
                 client, project, marked, timeout=call_timeout(self._settings)

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 from aether.vocabulary import SourceName
 
 ItemKind = Literal["issue", "pr", "deployment"]
+Visibility = Literal["confidential", "internal"]
+"""What not everybody may read: a confidential item, or a comment at hand that is internal."""
 ToldBy = Literal["webhook", "poll", "state"]
 """How we know: a webhook told it, a poll saw what happened, or a poll saw only that the item is
 no longer as before."""
@@ -37,7 +39,8 @@ class Subject:
     """The item an event is about and an answer goes to.
 
     ``project`` and ``key`` are the platform's: ``acme/api`` and ``7``. ``body`` is Markdown,
-    empty where the platform sends null. A deployment cannot be answered.
+    empty where the platform sends null. A deployment cannot be answered, nor can what belongs to
+    no project (an epic of a group), whose ``project`` is empty.
     """
 
     kind: ItemKind
@@ -49,6 +52,12 @@ class Subject:
     state: str | None = None
     author: str | None = None
     labels: tuple[str, ...] = ()
+    visibility: Visibility | None = None  # None: whoever may read the project; not in a summary
+
+    @property
+    def can_be_answered(self) -> bool:
+        """Whether there is a place for a comment."""
+        return self.kind != "deployment" and bool(self.project)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +105,10 @@ class SourceEvent:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    told = asdict(value)
+    return {name: one for name, one in told.items() if name != "visibility" or one is not None}
 
 
 def event_from_summary(told: Mapping[str, Any], payload: Mapping[str, Any]) -> SourceEvent:

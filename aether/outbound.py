@@ -19,11 +19,15 @@ UNTOLD_SECONDS: Final = 60.0  # GitHub: "wait for at least one minute", longer e
 MOST_UNTOLD_SECONDS: Final = 900.0
 MOST_SECONDS: Final = 7200.0  # no budget that we know of is longer; a false header ends too
 WRITES_A_MINUTE: Final = 80  # GitHub: "no more than 80 content-generating requests per minute"
+# https://docs.gitlab.com/user/gitlab_com/#rate-limits-on-gitlabcom : notes on issues and requests
+GITLAB_COM_WRITES_A_MINUTE: Final = 60
 WINDOW_SECONDS: Final = 60.0
 
 
 def writes_a_minute(host: str) -> int | None:
-    """GitHub.com's limit on writing; other hosts set none that is known, or tell it themselves."""
+    """What github.com and gitlab.com allow; other hosts set none that is known, or tell it."""
+    if host == "gitlab.com":
+        return GITLAB_COM_WRITES_A_MINUTE
     is_github = host in {"api.github.com", "github.com"} or host.endswith(".ghe.com")
     return WRITES_A_MINUTE if is_github else None
 

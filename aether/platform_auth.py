@@ -90,6 +90,12 @@ ACCOUNTS: Final[Mapping[SourceName, tuple[str, Callable[[Mapping[str, Any]], Acc
     SourceName.PLANE: ("/api/v1/users/me/", _plane_account),
 }
 
+SCOPES: Final[Mapping[SourceName, tuple[str, str]]] = {
+    # https://docs.gitlab.com/api/personal_access_tokens/#get-details-on-a-personal-access-token
+    SourceName.GITLAB: ("/api/v4/personal_access_tokens/self", "api"),
+}
+"""Where a platform says what a token may do, and the scope that we cannot do without."""
+
 
 def base_url(settings: Settings, source: SourceName, integration_url: str | None) -> str:
     """Where a source's API is asked: the integration's own address, else the environment's.
@@ -106,7 +112,8 @@ def base_url(settings: Settings, source: SourceName, integration_url: str | None
     url = integration_url or told[source]
     if not url:
         raise NotConfiguredError(f"{source.upper()}_URL: not set")
-    return url
+    # GitLab's address is often copied from an example of its API.
+    return url.rstrip("/").removesuffix("/api/v4") if source is SourceName.GITLAB else url
 
 
 def from_environment(settings: Settings, source: SourceName) -> Mapping[str, str]:

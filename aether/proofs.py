@@ -20,6 +20,7 @@ from aether.vocabulary import SourceName
 
 PROOF_COLUMN: Final = "webhook_secret_encrypted"
 WINDOW_SECONDS: Final = 300
+SIGNING_PREFIX: Final = "whsec_"
 
 _SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 
@@ -105,7 +106,10 @@ def _environment_secret(settings: Settings, source: SourceName) -> tuple[SecretS
     """The secret of a source, and whether it is the API token that stands in for one."""
     told: dict[SourceName, tuple[SecretStr | None, ...]] = {
         SourceName.GITHUB: (settings.github_webhook_secret,),
-        SourceName.GITLAB: (settings.gitlab_signing_token, settings.gitlab_webhook_secret),
+        SourceName.GITLAB: (
+            _signing_tokens(settings.gitlab_signing_token),
+            settings.gitlab_webhook_secret,
+        ),
         SourceName.JIRA: (settings.jira_webhook_secret,),
         SourceName.PLANE: (settings.plane_webhook_secret,),
     }
@@ -149,6 +153,16 @@ def _joined(*secrets: SecretStr | None) -> SecretStr | None:
     told = [secret.get_secret_value().split(",") for secret in secrets if secret is not None]
     parts = [part.strip() for one in told for part in one if part.strip()]
     return SecretStr(",".join(parts)) if parts else None
+
+
+def _signing_tokens(told: SecretStr | None) -> SecretStr | None:
+    """GitLab's signing tokens with the prefix that tells them from tokens that are shown."""
+    if told is None:
+        return None
+    parts = [part.strip() for part in told.get_secret_value().split(",") if part.strip()]
+    return SecretStr(
+        ",".join(f"{SIGNING_PREFIX}{part.removeprefix(SIGNING_PREFIX)}" for part in parts)
+    )
 
 
 def _lets_unsigned_in(settings: Settings, source: SourceName) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,7 +85,11 @@ def _verify_as_platform(
         if proof.integration_id is None:
             raise
         # the source names the environment's setting, which has nothing to do with this slug
-        text = str(error).replace(f"{proof.source.upper()}_WEBHOOK_SECRET", proof.setting)
+        text = re.sub(
+            rf"{proof.source.upper()}_(?:WEBHOOK_SECRET|SIGNING_TOKEN)",
+            lambda _: proof.setting,
+            str(error),
+        )
         raise SignatureError(text) from error
 
 

@@ -31,6 +31,7 @@ async def check_integration(source: SourceName) -> IntegrationTest:
     here = runtime()
     try:
         await here.credentials.ask_environment(source)
+        scope = await here.credentials.missing_scope(source)
     except UpstreamError as error:
         raise UpstreamError(
             _told(here.settings, source, error),
@@ -38,6 +39,13 @@ async def check_integration(source: SourceName) -> IntegrationTest:
             retryable=error.retryable,
             retry_after=error.retry_after,
         ) from error
+    if scope is not None:
+        raise UpstreamError(
+            f"{TOKEN_SETTINGS[source]}: it lacks the scope {scope}, without which nothing can be "
+            f"written on {source}",
+            status=403,
+            retryable=False,
+        )
     return IntegrationTest(status=OK, source=source)
 
 
@@ -53,4 +61,6 @@ def _told(settings: Settings, source: SourceName, error: UpstreamError) -> str:
     if error.status is None and error.retryable:
         host = urlsplit(base_url(settings, source, None)).netloc
         return f"{host} cannot be reached: {error}"
+    if error.status is None:
+        return f"{source.upper()}_URL: is it {source}'s own address? {error}"
     return f"{source}: {error}"

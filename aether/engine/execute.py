@@ -222,7 +222,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     assignment = await assign(task)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None
-    if event.subject is not None and event.subject.kind != "deployment":
+    if event.subject is not None and event.subject.can_be_answered:
         effects = Effects(
             runtime.settings, runtime.credentials, source, event.subject, lease,
             agent_id=agent_id, project_id=execution.project_id,

@@ -12,6 +12,8 @@ from typing import Any, Final
 from aether.db import rows
 from aether.effects import markers_in
 from aether.events import SourceEvent, Subject
+from aether.sources.gitlab.echo import is_echo as is_gitlab_echo
+from aether.vocabulary import SourceName
 
 OURS: Final = "our own doing"  # how each reason begins
 WINDOW: Final = "15 minutes"  # between our write and the webhook that tells of it
@@ -23,6 +25,8 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
     "assigned": frozenset({"assign"}),
     "closed": frozenset({"close"}),
     "edited": frozenset({"update"}),
+    "update": frozenset({"label", "unlabel", "assign", "update"}),  # GitLab tells all in one
+    "close": frozenset({"close"}),
 }
 """Which of our effects an action may be the echo of."""
 
@@ -130,6 +134,8 @@ async def _by_any_effect(event: SourceEvent) -> str | None:
 
 def _tells_of(event: SourceEvent, kind: str, content: Mapping[str, Any]) -> bool:
     """Whether the event says what the effect wrote."""
+    if event.source is SourceName.GITLAB and event.action == "update":
+        return is_gitlab_echo(event.payload.get("changes"), kind, content)
     if kind in {"label", "unlabel", "assign"}:
         return event.change in content.get("names", ())
     if kind == "update" and event.subject is not None:

@@ -4,8 +4,9 @@ from typing import Final
 
 from aether.sources.base import PolledSource, Source
 from aether.sources.github import GitHub
+from aether.sources.gitlab import GitLab
 
-SOURCES: Final[tuple[Source, ...]] = (GitHub(),)
+SOURCES: Final[tuple[Source, ...]] = (GitHub(), GitLab())
 
 
 def get(name: str) -> Source | None:

@@ -72,6 +72,7 @@ class NewItem:
     body: str = ""
     labels: Sequence[str] = ()
     assignees: Sequence[str] = ()
+    is_confidential: bool = False  # where the platform knows such: as private as what it came from
 
 
 @dataclass(frozen=True, kw_only=True)

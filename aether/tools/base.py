@@ -40,7 +40,7 @@ class ToolContext:
         Raises:
             RefusedError: there is no item, or another one than this run may act on.
         """
-        if self.effects is None or self.subject is None or self.subject.kind == "deployment":
+        if self.effects is None or self.subject is None or not self.subject.can_be_answered:
             raise RefusedError("there is no issue or pull request at hand")
         wanted = arguments.get("issue")
         key = self.subject.key if wanted in {None, ""} else str(wanted).removeprefix("#")
@@ -48,7 +48,13 @@ class ToolContext:
             return self.effects, self.subject
         if self.reach is not ToolReach.PROJECT:
             raise RefusedError(f"issue: this run may act on {self.subject.key} only, not on {key}")
-        return self.effects, Subject(kind="issue", project=self.subject.project, key=key)
+        other = Subject(
+            kind="issue",
+            project=self.subject.project,
+            key=key,
+            visibility=self.subject.visibility,  # what is said elsewhere comes from here
+        )
+        return self.effects, other
 
 
 Tool = Callable[[ToolContext, Mapping[str, Any]], Awaitable[str]]

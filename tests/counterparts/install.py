@@ -21,6 +21,7 @@ APOLLO: Final = ("@apollo/client@4.3.8", "rxjs@7.8.2")
 URQL: Final = "@urql/core@6.0.3"
 GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
 LITELLM: Final = "litellm[proxy]==1.108.7"
+PYTHON_GITLAB: Final = "python-gitlab==8.6.0"
 
 LONGEST_SECONDS: Final = 900.0
 _STAMP: Final = ".installed"
@@ -94,6 +95,11 @@ def graphql_clients() -> GraphQLClients:
 def litellm_proxy() -> Path:
     """The LiteLLM proxy's command; a minute the first time. Raises as ``node_programs``."""
     return _python_packages("litellm", LITELLM) / "litellm"
+
+
+def python_gitlab() -> Path:
+    """A Python that has GitLab's client; seconds the first time. Raises as ``node_programs``."""
+    return _python_packages("gitlab", PYTHON_GITLAB) / "python"
 
 
 def _python_packages(name: str, package: str) -> Path:

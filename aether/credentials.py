@@ -14,6 +14,7 @@ from aether.db import rows
 from aether.errors import NotConfiguredError, UpstreamError
 from aether.github_app import GitHubApp
 from aether.http import CALL_SECONDS, Connection, HttpClients
+from aether.http_answers import Fetched
 from aether.http_call import Redact
 from aether.platform_auth import (
     ACCOUNTS,
@@ -329,3 +330,15 @@ class RenewingConnection:
                 raise
         self._current = await self._find()
         return await self._current.pages(path, query, max_pages=max_pages)
+
+    async def fetch(
+        self, path: str, query: Mapping[str, str], *, etag: str | None = None
+    ) -> Fetched:
+        """As ``Connection.fetch``."""
+        try:
+            return await self._current.fetch(path, query, etag=etag)
+        except UpstreamError as error:
+            if error.status != 401:
+                raise
+        self._current = await self._find()
+        return await self._current.fetch(path, query, etag=etag)

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aether.vocabulary import SourceName
 
 ItemKind = Literal["issue", "pr", "deployment"]
+ToldBy = Literal["webhook", "poll", "state"]
+"""How we know: a webhook told it, a poll saw what happened, or a poll saw only that the item is
+no longer as before."""
+
+_UNSAID: Final = {"told_by": "webhook", "happened_at": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,9 @@ class SourceEvent:
     happened, so that several hooks, a replay under a fresh id and a poll agree on it.
     ``candidates`` come sharpest first; with ``stops`` nothing else is asked after them, also
     not a row whose action is null. ``text`` is what the actor wrote just now (the comment, the
-    review, else the item's body) as Markdown.
+    review, else the item's body) as Markdown. ``happened_at`` is by the platform's clock, in UTC
+    (``2026-03-04T09:15:00Z``; fractions allowed): a poll always tells it, since it may come hours
+    later; a webhook tells when its item last changed, where it knows.
     """
 
     source: SourceName
@@ -72,12 +79,18 @@ class SourceEvent:
     comment_id: str | None = None  # the platform's id of the comment this event created
     change: str | None = None  # the value that changed: a label's name, an assignee's login
     outcome: str | None = None  # how a deployment or a review ended: success, approved
+    told_by: ToldBy = "webhook"
+    happened_at: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """All but the payload, as JSON: what the delivery row keeps and jq sees as ``$event``."""
-        names = (one.name for one in fields(self) if one.name != "payload")
-        return {name: _plain(getattr(self, name)) for name in names}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: _plain(value)
+            for name, value in values.items()
+            if name != "payload" and not (name in _UNSAID and value == _UNSAID[name])
+        }
 
 
 def _plain(value: Any) -> Any:

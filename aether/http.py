@@ -16,7 +16,7 @@ from aether import __version__
 from aether.clock import now as utc_now
 from aether.config import is_loopback
 from aether.errors import InvalidInputError, UpstreamError
-from aether.http_answers import Answer, Limit, next_page, read_limit, retry_after
+from aether.http_answers import Answer, Fetched, Limit, next_page, read_limit, retry_after
 from aether.http_call import REDIRECTS, Call, Redact, origin, same_origin
 from aether.outbound import HostGate, writes_a_minute
 
@@ -27,6 +27,7 @@ CALL_SECONDS: Final = 20.0
 MAX_WAIT_SECONDS: Final = 30.0
 MIN_CALL_SECONDS: Final = 1.0  # a wait leaves this much of the call's time for the call itself
 MAX_LIMITED_TRIES: Final = 3
+NOT_MODIFIED: Final = 304
 QUICK_RETRIES: Final = (0.2, 0.6)  # seconds before a read is asked again
 # Idle for 4 s is closed by us: many servers do so at 5 s, and a write must not meet that.
 LIMITS: Final = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=4)
@@ -202,6 +203,27 @@ class Connection:
         log.warning("GET %s: stopped after %d pages, there are more", path, max_pages)
         return items
 
+    async def fetch(
+        self, path: str, query: Mapping[str, str], *, etag: str | None = None
+    ) -> Fetched:
+        """One page; with ``etag`` perhaps the answer that it is as before (304), which GitHub
+        does not count.
+
+        Raises:
+            UpstreamError: as for ``request``.
+        """
+        call = Call.build(self.base_url, "GET", path, query=query, json=None, redact=self._redact)
+        call.etag = etag
+        answer = await self._answered(call, None)
+        following = next_page(answer.headers.get("link", ""))
+        return Fetched(
+            body=call.decoded(answer),
+            etag=answer.headers.get("etag", etag if answer.status == NOT_MODIFIED else None),
+            is_unchanged=answer.status == NOT_MODIFIED,
+            next_query=_query_of(following, call.url) if following else None,
+            headers=answer.headers,
+        )
+
     async def _answered(self, call: Call, timeout: float | None) -> Answer:
         seconds = CALL_SECONDS if timeout is None else timeout
         deadline = self._clients.monotonic() + seconds
@@ -213,7 +235,8 @@ class Connection:
             if not bound.expired():
                 raise  # the headers' own: the database, for one
             raise call.broken(f"no answer within {seconds:g} s") from None
-        if not 200 <= answer.status < 300:
+        is_as_before = answer.status == NOT_MODIFIED and call.etag is not None
+        if not 200 <= answer.status < 300 and not is_as_before:
             raise call.refused(answer, self._clients.clock())
         return answer
 
@@ -259,6 +282,14 @@ class Connection:
 
     def _is_passing(self, answer: Answer) -> bool:
         return answer.status >= 500 and retry_after(answer.headers, self._clients.clock()) is None
+
+
+def _query_of(following: str, url: httpx.URL) -> Mapping[str, str] | None:
+    """The query of the next page; None where it is on another host or another path."""
+    target = same_origin(url, following)
+    if target is None:
+        return None
+    return dict(target.params.multi_items())
 
 
 def _is_quick(error: UpstreamError) -> bool:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,6 +24,22 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """One answer to a read that may have been answered "as before".
+
+    ``body`` is None when ``is_unchanged``. ``etag`` goes into the next ``fetch`` of the same path
+    and query, None where the platform gives none. ``next_query`` is the whole query of the page
+    that ``Link: rel="next"`` names, None on the last one. ``headers`` are in lower case.
+    """
+
+    body: Any
+    etag: str | None = None
+    is_unchanged: bool = False
+    next_query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

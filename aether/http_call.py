@@ -30,6 +30,7 @@ class Call:
     path: str  # as shown in errors: without the query
     url: httpx.URL
     content: bytes | None = None
+    etag: str | None = None  # sent as If-None-Match
     redact: Redact = str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     sent: bool = False
@@ -77,6 +78,8 @@ class Call:
         headers = dict(self.headers)
         if self.content is not None:
             headers["Content-Type"] = "application/json"
+        if self.etag is not None:
+            headers["If-None-Match"] = self.etag
         self.sent = False
         try:
             async with client.stream(

@@ -2,10 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
 
 from aether.events import SourceEvent, Subject
+from aether.http_answers import Fetched
 from aether.vocabulary import SourceName
+
+__all__ = [
+    "Comment",
+    "Fetched",
+    "Headers",
+    "ItemChanges",
+    "NewItem",
+    "Outbound",
+    "PollPage",
+    "PolledSource",
+    "Posted",
+    "Source",
+]
 
 Headers = Mapping[str, str]
 """Names in lower case; values as received, decoded as latin-1."""
@@ -59,6 +74,20 @@ class NewItem:
     assignees: Sequence[str] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PollPage:
+    """What one step of a poll saw.
+
+    ``events`` are in the order in which they happened, as far as the platform tells it; each has
+    ``told_by`` and ``happened_at``. ``cursor`` is JSON that only the source reads: where to go on,
+    once the events are stored. ``has_more``: ask again at once, with this cursor.
+    """
+
+    events: Sequence[SourceEvent]
+    cursor: Mapping[str, Any]
+    has_more: bool = False
+
+
 class Outbound(Protocol):
     """An authenticated connection to one platform, for one credential (aether.http gives it)."""
 
@@ -76,6 +105,12 @@ class Outbound(Protocol):
 
     async def pages(self, path: str, query: Mapping[str, str], *, max_pages: int = 20) -> list[Any]:
         """All items over the pages that ``Link: rel="next"`` names."""
+        ...
+
+    async def fetch(
+        self, path: str, query: Mapping[str, str], *, etag: str | None = None
+    ) -> Fetched:
+        """One page, or "unchanged" where the platform says so of ``etag`` (If-None-Match)."""
         ...
 
 
@@ -130,4 +165,43 @@ class Source(Protocol):
         self, client: Outbound, project: str, marker: str, *, since: str
     ) -> Posted | None:
         """The item created since ``since`` whose body holds ``marker``."""
+        ...
+
+
+@runtime_checkable
+class PolledSource(Source, Protocol):
+    """A platform that can also be asked what happened; to be one, a source needs this method."""
+
+    async def poll(
+        self,
+        client: Outbound,
+        source_project_id: str,
+        cursor: Mapping[str, Any],
+        *,
+        now: datetime,
+        since: datetime,
+    ) -> PollPage:
+        """What happened after ``cursor`` in one project: one bounded step, a few requests.
+
+        An empty ``cursor`` begins at ``since``; what happened before is never told. Afterwards
+        ``since`` is not asked. ``now`` is the database's clock; both are aware. The project may
+        be written in any way that ``SourceEvent.project_names`` could be.
+
+        The engine stores the events and then the cursor, so a step may be asked for again after
+        a crash: what it tells must be told under the same keys. A poll may overlap with the one
+        before it, since the keys are unique in the database; but what it knows to have told
+        (by the cursor) it must leave out, because old deliveries may have been pruned.
+
+        - ``change_key``: of a creation, a close, a comment, a review: the very key of its webhook.
+          Of an item that changed in no way that is told: ``<kind>:<id>:updated:<moment>``, with
+          ``told_by="state"``; the engine drops it where a webhook has told of that state, or
+          where the change is our own writing.
+        - ``delivery_key``: ``poll:`` and the change key.
+        - ``payload``: in the shape of the webhook's, so that users' jq meets what it knows.
+        - One item that cannot be read is logged and left out: it must not stop all others.
+
+        Raises:
+            InvalidInputError: this cannot be a project of the platform.
+            UpstreamError: the platform failed or refused; nothing of this step counts.
+        """
         ...

@@ -35,6 +35,7 @@ ANSWER: Final = "answer"  # the key of an execution's one comment
 LOOK_BACK: Final = timedelta(minutes=10)  # clocks differ; before the intent
 GONE: Final = frozenset({404, 410})
 
+
 def call_timeout(settings: Settings) -> float:
     """Seconds that one call to a platform may take; below the lease, so none outlives it."""
     return min(20.0, settings.lease_seconds / 3)

@@ -1,4 +1,4 @@
-"""The mark that our own writing carries, by which it is found again and told from other people's."""
+"""The mark that our own writing carries, by which it is found again and known for ours."""
 
 import re
 from typing import Final

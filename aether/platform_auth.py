@@ -122,9 +122,17 @@ def from_environment(settings: Settings, source: SourceName) -> Mapping[str, str
         case SourceName.GITLAB:
             secrets = {"token": settings.gitlab_token}
         case SourceName.JIRA:
-            plain = {"email": settings.jira_email} if settings.jira_api_token else {}
+            if settings.jira_api_token:
+                plain = {"email": settings.jira_email, **site_options(settings, source)}
             secrets = {"token": settings.jira_api_token}
         case SourceName.PLANE:
             secrets = {"token": settings.plane_api_key}
     values = plain | {name: one.get_secret_value() for name, one in secrets.items() if one}
     return {name: value.strip() for name, value in values.items() if value and value.strip()}
+
+
+def site_options(settings: Settings, source: SourceName) -> dict[str, str]:
+    """What the environment says of the site itself, whoever speaks to it."""
+    if source is SourceName.JIRA and settings.jira_is_cloud is not None:
+        return {"is_cloud": str(settings.jira_is_cloud).lower()}
+    return {}

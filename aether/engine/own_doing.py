@@ -6,12 +6,17 @@ is still a person.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aether.db import rows
 from aether.effects import markers_in
 from aether.events import SourceEvent, Subject
+from aether.rendering import clean
+from aether.sources import get as get_source
+from aether.sources.base import EchoedSource
 
 OURS: Final = "our own doing"  # how each reason begins
 WINDOW: Final = "15 minutes"  # between our write and the webhook that tells of it
@@ -25,7 +30,7 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Which of our effects an action may be the echo of."""
 
-CREATIONS: Final = frozenset({None, "opened", "open", "created", "create"})
+CREATIONS: Final = frozenset({None, "opened", "open", "created", "create", "issue_created"})
 """Actions that tell of a new item; what is done to it afterwards may be anybody's doing."""
 
 
@@ -64,10 +69,15 @@ def _marks(event: SourceEvent, effect: Mapping[str, Any]) -> bool:
         if event.comment_id is not None or subject is None or recorded not in {None, subject.key}:
             return False
         labels = json.loads(effect["content"]).get("labels", ())
-        return event.action in CREATIONS or (effect["is_recent"] and event.change in labels)
+        return _is_creation(event) or (effect["is_recent"] and event.change in labels)
     if event.comment_id is not None:
         return recorded in {None, event.comment_id}
     return subject is None or event.text != subject.body  # an edited comment, and no item's text
+
+
+def _is_creation(event: SourceEvent) -> bool:
+    # Old Jira Servers give no action, neither to a creation nor to what is done afterwards.
+    return event.action in CREATIONS and not event.event_name.endswith("updated")
 
 
 async def _by_comment(event: SourceEvent) -> str | None:
@@ -92,18 +102,64 @@ async def _by_account(event: SourceEvent) -> str | None:
 
 
 async def _by_effect(event: SourceEvent) -> str | None:
+    source = get_source(event.source)
+    if isinstance(source, EchoedSource):
+        return await _by_echo(event, source.echoes(event))
     kinds = KINDS.get(event.action or "")
     if kinds is None or event.subject is None:
         return None
-    found = await rows(
-        f"""SELECT kind, content FROM effect
-            WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
-              AND status IN ('intended', 'sent') AND touched_at > now() - interval '{WINDOW}'""",  # noqa: S608 # a constant of ours
-        event.source, event.subject.project[:400], event.subject.key[:100], sorted(kinds),
-    )  # fmt: skip
+    found = await _recent_effects(event, event.subject, kinds)
     if any(_tells_of(event, one["kind"], json.loads(one["content"])) for one in found):
         return f"{OURS}: we intended {event.action} on this item"
     return None
+
+
+async def _by_echo(event: SourceEvent, told: Mapping[str, Sequence[frozenset[str]]]) -> str | None:
+    """For platforms that tell several changes in one event: ours only if each of them is."""
+    if not told or event.subject is None:
+        return None
+    found = await _recent_effects(event, event.subject, told.keys())
+    wrote: dict[str, list[Mapping[str, Any]]] = {}
+    for one in found:
+        wrote.setdefault(one["kind"], []).append(json.loads(one["content"]))
+    for kind, changes in told.items():
+        contents = wrote.get(kind, [])
+        for changed in changes:
+            if not any(_echoes(kind, changed, one, event.subject) for one in contents):
+                return None
+    return f"{OURS}: we intended to {' and '.join(sorted(told))} this item"
+
+
+def _echoes(kind: str, changed: frozenset[str], content: Mapping[str, Any], now: Subject) -> bool:
+    """Whether one effect wrote one changed thing."""
+    if kind == "update":
+        return all(
+            content.get(name) is not None and _same_words(content[name], getattr(now, name))
+            for name in changed
+        )
+    if kind == "close":
+        return True
+    return bool(changed & {str(name).casefold() for name in content.get("names", ())})
+
+
+def _same_words(one: str, other: str) -> bool:
+    """Whether two texts say the same, though a platform has put one into its own markup."""
+    words = [re.findall(r"\w+", clean(text).casefold()) for text in (one, other)]
+    if words[0] == words[1]:
+        return True
+    shared = sum((Counter(words[0]) & Counter(words[1])).values())
+    return shared * 10 >= 9 * max(len(words[0]), len(words[1])) > 0
+
+
+async def _recent_effects(
+    event: SourceEvent, subject: Subject, kinds: Iterable[str]
+) -> list[dict[str, Any]]:
+    return await rows(
+        f"""SELECT kind, content FROM effect
+            WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
+              AND status IN ('intended', 'sent') AND touched_at > now() - interval '{WINDOW}'""",  # noqa: S608 # a constant of ours
+        event.source, subject.project[:400], subject.key[:100], sorted(kinds),
+    )  # fmt: skip
 
 
 def _tells_of(event: SourceEvent, kind: str, content: Mapping[str, Any]) -> bool:

@@ -4,8 +4,9 @@ from typing import Final
 
 from aether.sources.base import PolledSource, Source
 from aether.sources.github import GitHub
+from aether.sources.jira import Jira
 
-SOURCES: Final[tuple[Source, ...]] = (GitHub(),)
+SOURCES: Final[tuple[Source, ...]] = (GitHub(), Jira())
 
 
 def get(name: str) -> Source | None:

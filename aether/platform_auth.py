@@ -55,6 +55,12 @@ TOKEN_SETTINGS: Final[Mapping[SourceName, str]] = {
     SourceName.JIRA: "JIRA_API_TOKEN",
     SourceName.PLANE: "PLANE_API_KEY",
 }
+URL_SETTINGS: Final[Mapping[SourceName, str]] = {
+    SourceName.GITHUB: "GITHUB_API_URL",
+    SourceName.GITLAB: "GITLAB_URL",
+    SourceName.JIRA: "JIRA_URL",
+    SourceName.PLANE: "PLANE_URL",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,7 @@ def base_url(settings: Settings, source: SourceName, integration_url: str | None
     }
     url = integration_url or told[source]
     if not url:
-        raise NotConfiguredError(f"{source.upper()}_URL: not set")
+        raise NotConfiguredError(f"{URL_SETTINGS[source]}: not set")
     return url
 
 

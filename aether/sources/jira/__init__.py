@@ -7,13 +7,15 @@ Server:   https://developer.atlassian.com/server/jira/platform/rest/ (v2)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from aether.errors import UpstreamError
 from aether.events import SourceEvent, Subject
-from aether.sources.base import Comment, Headers, ItemChanges, NewItem, Outbound, Posted
+from aether.sources.base import Comment, Headers, ItemChanges, NewItem, Outbound, PollPage, Posted
 from aether.sources.jira import answer, echo, items, shapes, texts
 from aether.sources.jira.extract import extract, read
+from aether.sources.jira.poll import poll
 from aether.sources.jira.site import Site
 from aether.sources.jira.verify import verify
 from aether.sources.reading import mapping
@@ -95,3 +97,15 @@ class Jira:
     ) -> Posted | None:
         """The issue created since ``since`` whose description holds ``marker``."""
         return await items.find_item(client, project, marker, since=since)
+
+    async def poll(
+        self,
+        client: Outbound,
+        source_project_id: str,
+        cursor: Mapping[str, Any],
+        *,
+        now: datetime,
+        since: datetime,
+    ) -> PollPage:
+        """See ``aether.sources.jira.poll``."""
+        return await poll(client, source_project_id, cursor, now=now, since=since)

@@ -29,6 +29,8 @@ class JiraStandIn(Site):
         self.workflow: tuple[Transition, ...] = WORKFLOW
         self.page = 50  # the most comments and issues that one answer holds
         self.pages_comments = True
+        self.has_changelogs = True
+        self.told_zone = ""  # another zone than the account's own
         self.types = [{"id": "10100", "name": "Epic", "subtask": False, "hierarchyLevel": 1}]
         self.types += [{"id": "10002", "name": "Task", "subtask": False, "hierarchyLevel": 0}]
         self.faults = Faults()
@@ -72,6 +74,8 @@ class JiraStandIn(Site):
             ("GET", "/user/assignable/search", self._assignable),
             ("GET", "/project/{key}", self._project),
             ("GET", "/myself", self._myself),
+            ("GET", "/status/{id}", self._status),
+            ("GET", "/issue/{key}/changelog", self._changelog),
         ]
         routes = [
             Route(f"{root}{path}", self._endpoint(handler), methods=[method])
@@ -123,13 +127,11 @@ class JiraStandIn(Site):
             }  # fmt: skip
         if "*all" not in wanted:
             whole["fields"] = {name: fields[name] for name in wanted if name in fields}
-        if "changelog" in query.get("expand", ""):
-            kept = issue.history[::-1][: self.page]
+        if "changelog" in query.get("expand", "") and self.has_changelogs:
+            kept = issue.history[::-1][: self.page] if self.is_cloud else issue.history
             whole["changelog"] = {
-                "histories": [
-                    one | {"created": wire(one["created"], self.helper.zone)} for one in kept
-                ],
-                "total": len(issue.history), "maxResults": self.page, "startAt": 0,
+                "histories": [self._history(one) for one in kept], "startAt": 0,
+                "total": len(issue.history), "maxResults": self.page,
             }  # fmt: skip
         return whole
 
@@ -279,8 +281,24 @@ class JiraStandIn(Site):
             raise RefusedError(404, "No project could be found with key.")
         return {"id": "10077", "key": "OPS", "name": "OPS", "issueTypes": self.types}
 
+    async def _status(self, request: Request) -> Any:
+        known = {one.to.id: one.to for one in WORKFLOW}
+        return self.shapes.status(known[request.path_params["id"]])
+
+    async def _changelog(self, request: Request) -> Any:
+        issue, query = self._found(request), request.query_params
+        if not self.is_cloud:
+            raise RefusedError(404, "null for uri")
+        start, size = int(query.get("startAt", 0)), min(int(query.get("maxResults", 100)), 100)
+        kept = [self._history(one) for one in issue.history[start : start + size]]
+        return {"startAt": start, "maxResults": size, "total": len(issue.history), "values": kept}
+
+    def _history(self, one: dict[str, Any]) -> dict[str, Any]:
+        return one | {"created": wire(one["created"], self.helper.zone)}
+
     async def _myself(self, _: Request) -> Any:
-        return self.shapes.person(self.helper)
+        told = self.shapes.person(self.helper) or {}
+        return told | ({"timeZone": self.told_zone} if self.told_zone else {})
 
     async def _search(self, request: Request) -> Any:
         query, now = request.query_params, self.clock()

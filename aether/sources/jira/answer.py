@@ -37,7 +37,8 @@ async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
     ``state`` is the status by its name, ``category`` what it counts as: new, indeterminate or
     done. ``type``, ``priority`` and ``resolution`` are told by name.
     """
-    issue = await fetch_issue(Site(client), subject.key)
+    site = Site(client)
+    issue = await fetch_issue(site, subject.key)
     fields = mapping(issue.get("fields"))
     status = mapping(fields.get("status"))
     return {
@@ -48,7 +49,7 @@ async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
         "labels": [one for one in map(text, sequence(fields.get("labels"))) if one],
         "assignees": _names(fields.get("assignee")),
         "author": _name(fields.get("creator")) or _name(fields.get("reporter")),
-        "url": shapes.browse_url(issue.get("self"), text(issue.get("key"))) or subject.url,
+        "url": site.browse_url(issue.get("self"), text(issue.get("key"))),
         "type": _told_name(fields.get("issuetype")),
         "priority": _told_name(fields.get("priority")),
         "resolution": _told_name(fields.get("resolution")),
@@ -65,8 +66,9 @@ async def list_comments(
 ) -> list[Comment]:
     """The comments, oldest first; with ``since`` those written from then on."""
     from_then = shapes.moment(since) if since else None
-    told = await comments_since(Site(client), subject.key, from_then)
-    return [_comment(one, subject) for one in told]
+    site = Site(client)
+    told = await comments_since(site, subject.key, from_then)
+    return [_comment(site, one, subject) for one in told]
 
 
 async def comments_since(
@@ -108,7 +110,7 @@ async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout
     async def send(markdown: str) -> Any:
         return await site.call("POST", path, json=_comment_body(site, markdown))
 
-    return _posted(await fitting(site, body, send), subject)
+    return _posted(site, await fitting(site, body, send), subject)
 
 
 async def edit_comment(
@@ -121,7 +123,7 @@ async def edit_comment(
     async def send(markdown: str) -> Any:
         return await site.call("PUT", path, json=_comment_body(site, markdown))
 
-    return _posted(await fitting(site, body, send), subject)
+    return _posted(site, await fitting(site, body, send), subject)
 
 
 async def fitting(site: Site, markdown: str, send: Callable[[str], Awaitable[Any]]) -> Any:
@@ -157,19 +159,19 @@ def _comment_body(site: Site, markdown: str) -> dict[str, Any]:
     return told | ({"properties": marks} if marks else {})
 
 
-def _comment(told: Mapping[str, Any], subject: Subject) -> Comment:
+def _comment(site: Site, told: Mapping[str, Any], subject: Subject) -> Comment:
     identity, author = key(told.get("id")) or "", told.get("author")
     return Comment(
         id=identity,
         body=texts.read_comment(told),
         author=_name(author) or "",
-        url=_comment_url(told, subject, identity),
+        url=_comment_url(site, told, subject, identity),
         created_at=text(told.get("created")),
         is_bot=shapes.is_app(author),
     )
 
 
-def _posted(answer: object, subject: Subject) -> Posted:
+def _posted(site: Site, answer: object, subject: Subject) -> Posted:
     told = mapping(answer)
     identity = key(told.get("id"))
     if identity is None:
@@ -177,13 +179,13 @@ def _posted(answer: object, subject: Subject) -> Posted:
     writer = told.get("author")
     return Posted(
         id=identity,
-        url=_comment_url(told, subject, identity),
+        url=_comment_url(site, told, subject, identity),
         bot_account=shapes.login(writer) if shapes.is_app(writer) else None,
     )
 
 
-def _comment_url(told: Mapping[str, Any], subject: Subject, identity: str) -> str:
-    page = subject.url or shapes.browse_url(told.get("self"), subject.key)
+def _comment_url(site: Site, told: Mapping[str, Any], subject: Subject, identity: str) -> str:
+    page = subject.url or site.browse_url(told.get("self"), subject.key)
     return f"{page}?focusedCommentId={identity}" if page else ""
 
 

@@ -37,10 +37,13 @@ def creation_key(issue: Mapping[str, Any]) -> str | None:
     return f"issue:{identity}:created" if identity else None
 
 
-def changelog_key(changelog: Mapping[str, Any]) -> str | None:
-    """The key of one entry of the changelog (a history, as REST has it); None without its id."""
-    identity = key(changelog.get("id"))
-    return f"changelog:{identity}" if identity else None
+def changelog_key(issue: Mapping[str, Any], changelog: Mapping[str, Any]) -> str | None:
+    """The key of one entry of the changelog (a history, as REST has it); None without its id.
+
+    Jira numbers them throughout, stand-ins for it issue by issue.
+    """
+    parts = ("changelog", key(issue.get("id")), key(changelog.get("id")))
+    return ":".join(part for part in parts if part) if parts[-1] else None
 
 
 def transition_key(issue: Mapping[str, Any], transition: str) -> str | None:

@@ -135,7 +135,7 @@ def _of_update(
     changelog: Mapping[str, Any],
 ) -> Told:
     closed = (Candidate(event_name=UPDATED, action=CLOSED), own)
-    logged = keys.changelog_key(changelog)
+    logged = keys.changelog_key(issue, changelog)
     if status_change(changelog) is not None:
         if _is_closed(own.action, issue):
             return Told(candidates=closed, change_key=logged or keys.transition_key(issue, CLOSED))

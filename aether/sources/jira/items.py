@@ -51,7 +51,7 @@ async def update_item(
         await transitions.close(site, subject.key, changes.state_reason)
     elif changes.state == "open":
         await transitions.reopen(site, subject.key)
-    return Posted(id=subject.key, url=subject.url)
+    return Posted(id=subject.key, url=subject.url or site.browse_url(None, subject.key))
 
 
 async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: float) -> Posted:
@@ -82,7 +82,7 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
     issue_key = text(created.get("key"))
     if not issue_key:
         raise UpstreamError("Jira's answer has no key", may_have_happened=True)
-    return Posted(id=issue_key, url=shapes.browse_url(created.get("self"), issue_key))
+    return Posted(id=issue_key, url=site.browse_url(created.get("self"), issue_key))
 
 
 async def find_item(client: Outbound, project: str, marker: str, *, since: str) -> Posted | None:
@@ -98,7 +98,7 @@ async def find_item(client: Outbound, project: str, marker: str, *, since: str) 
         page, start = await _newest_issues(site, where, start)
         for issue in page:
             if _holds(issue, marker):
-                return _posted(issue)
+                return _posted(site, issue)
             issue_key = text(issue.get("key"))
             place = shapes.number_of_key(issue_key) or 0
             if place >= newest:
@@ -127,7 +127,7 @@ async def _walk(site: Site, project: str, newest: int, marker: str) -> Posted | 
             continue
         absent = 0
         if _holds(issue, marker):
-            return _posted(issue)
+            return _posted(site, issue)
     return None
 
 
@@ -136,7 +136,7 @@ async def _newest_issues(
 ) -> tuple[list[Mapping[str, Any]], dict[str, Any]]:
     """A page of the project's issues, newest first as far as the index goes, and the next one."""
     query = {
-        "jql": f'project = "{project}" ORDER BY key DESC',
+        "jql": f'project = "{project}" ORDER BY created DESC',
         "fields": "description,created",
         "maxResults": str(FOUND_PAGE),
         **{name: str(value) for name, value in start.items()},
@@ -221,6 +221,6 @@ def _holds(issue: Mapping[str, Any], marker: str) -> bool:
     return marker in texts.read(mapping(issue.get("fields")).get("description"))
 
 
-def _posted(issue: Mapping[str, Any]) -> Posted:
+def _posted(site: Site, issue: Mapping[str, Any]) -> Posted:
     issue_key = text(issue.get("key"))
-    return Posted(id=issue_key, url=shapes.browse_url(issue.get("self"), issue_key))
+    return Posted(id=issue_key, url=site.browse_url(issue.get("self"), issue_key))

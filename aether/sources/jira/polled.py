@@ -123,7 +123,7 @@ class Reader:
         self, issue: Mapping[str, Any], bound: datetime
     ) -> list[Mapping[str, Any]] | None:
         """The new entries of the changelog, oldest first; None where the site tells of none."""
-        held = mapping(issue.get("changelog"))
+        held = mapping(issue.get("changelog")) or await self._changelog(text(issue.get("key")))
         if not isinstance(held.get("histories"), list):
             return None
         told = [mapping(one) for one in sequence(held.get("histories"))]
@@ -133,6 +133,12 @@ class Reader:
             told = await self._last_histories(text(issue.get("key")), int(str(total))) or told
         fresh = [one for one in told if self._is_new(one.get("created"), bound)]
         return sorted(fresh, key=lambda one: (_moment(one), int(key(one.get("id")) or 0)))
+
+    async def _changelog(self, issue_key: str) -> Mapping[str, Any]:
+        """That of the issue itself, for a site whose search does not hold it."""
+        query = {"fields": "updated", "expand": "changelog"}
+        issue = mapping(await self._site.call("GET", issue_path(issue_key), query=query))
+        return mapping(issue.get("changelog"))
 
     async def _last_histories(self, issue_key: str, total: int) -> list[Mapping[str, Any]]:
         # Cloud's own list of them is oldest first; Server gives all with the search.

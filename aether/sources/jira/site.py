@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aether.errors import InvalidInputError, UpstreamError
 from aether.sources.base import Described, Outbound
-from aether.sources.jira import texts
+from aether.sources.jira import shapes, texts
 from aether.sources.reading import clean
 
 CLOUD_HOSTS: Final = (
@@ -71,6 +71,13 @@ class Site:
             if left <= 0:
                 raise UpstreamError(f"{method} {whole}: no time left for this call")
         return await self._client.request(method, whole, query=query, json=json, timeout=left)
+
+    def browse_url(self, own_address: object, issue_key: str) -> str:
+        """What a person opens: on the site that the answer names, else on the one we asked."""
+        told = shapes.browse_url(own_address, issue_key)
+        if told or not isinstance(self._client, Described):
+            return told
+        return shapes.browse_url(f"{self._client.base_url}/rest/api/", issue_key)
 
     def wire_text(self, markdown: str) -> str | dict[str, Any]:
         """A text as this site takes it."""

@@ -79,19 +79,22 @@ async def _offered(site: Site, issue_key: str) -> list[Mapping[str, Any]]:
 async def _take(
     site: Site, issue_key: str, transition: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> None:
-    missing = [name for name in _missing(transition) if name not in fields]
-    if missing:
-        labels = [_field_name(transition, name) for name in missing]
-        raise UpstreamError(
-            f"Jira's transition {text(transition.get('name'))!r} needs {', '.join(labels)}, "
-            "which has to be filled in by a person",
-            status=422,
-            retryable=False,
-        )
     asked: dict[str, Any] = {"transition": {"id": key(transition.get("id"))}}
     if fields:
         asked["fields"] = dict(fields)
-    await site.call("POST", f"{issue_path(issue_key)}/transitions", json=asked)
+    try:
+        await site.call("POST", f"{issue_path(issue_key)}/transitions", json=asked)
+    except UpstreamError as error:
+        missing = [_field_name(transition, one) for one in _missing(transition) - fields.keys()]
+        if error.status != 400 or not missing:
+            raise
+        # A field that has its value already is not asked for, so only Jira knows.
+        raise UpstreamError(
+            f"Jira's transition {text(transition.get('name'))!r} needs "
+            f"{', '.join(sorted(missing))}, which may have to be filled in by a person: {error}",
+            status=error.status,
+            retryable=False,
+        ) from error
 
 
 def _check_any(
@@ -114,15 +117,15 @@ def _check_any(
     )
 
 
-def _missing(transition: Mapping[str, Any]) -> list[str]:
+def _missing(transition: Mapping[str, Any]) -> set[str]:
     """Fields that the transition requires and that have no default; a resolution we can give."""
-    return [
+    return {
         name
         for name, one in mapping(transition.get("fields")).items()
         if mapping(one).get("required") is True
         and mapping(one).get("hasDefaultValue") is not True
         and not (name == "resolution" and sequence(mapping(one).get("allowedValues")))
-    ]
+    }
 
 
 def _field_name(transition: Mapping[str, Any], name: str) -> str:

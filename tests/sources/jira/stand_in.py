@@ -29,7 +29,7 @@ class JiraStandIn(Site):
         self.workflow: tuple[Transition, ...] = WORKFLOW
         self.page = 50  # the most comments and issues that one answer holds
         self.pages_comments = True
-        self.has_changelogs = True
+        self.has_changelogs = self.searches_hold_changelogs = True
         self.told_zone = ""  # another zone than the account's own
         self.types = [{"id": "10100", "name": "Epic", "subtask": False, "hierarchyLevel": 1}]
         self.types += [{"id": "10002", "name": "Task", "subtask": False, "hierarchyLevel": 0}]
@@ -307,6 +307,8 @@ class JiraStandIn(Site):
         size = min(int(query.get("maxResults", 50)), self.page)
         start = int(query.get("nextPageToken" if self.is_cloud else "startAt", 0))
         page = [self._told(one, query) for one in chosen[start : start + size]]
+        if not self.searches_hold_changelogs:
+            page = [one | {"changelog": None} for one in page]
         reached = start + len(page)
         if not self.is_cloud:
             return {"startAt": start, "maxResults": size, "total": len(chosen), "issues": page}

@@ -309,9 +309,10 @@ async def test_a_field_that_only_a_person_can_fill_is_named(
     finally:
         RESOLUTION.pop("customfield_10400", None)
 
-    assert str(caught.value) == (
-        "Jira's transition 'Finish' needs Root cause, which has to be filled in by a person"
+    assert str(caught.value).startswith(
+        "Jira's transition 'Finish' needs Root cause, which may have to be filled in by a person: "
     )
+    assert "answered 400, customfield_10400: Root cause is required." in str(caught.value)
     assert issue.status == TO_DO
 
 

@@ -154,7 +154,7 @@ def test_retries_share_the_identifier_and_bodies_stand_in_for_one() -> None:
 
 def test_several_hooks_tell_one_change_under_one_key() -> None:
     for payload, key in [
-        (update(changelog={"id": 20501, "items": [TO_DONE]}), "changelog:20501"),
+        (update(changelog={"id": 20501, "items": [TO_DONE]}), "changelog:10207:20501"),
         (update() | {"webhookEvent": "jira:issue_created"}, "issue:10207:created"),
         (update() | {"webhookEvent": "comment_deleted", "comment": COMMENT}, "comment:900:deleted"),
     ]:

@@ -16,8 +16,7 @@ from aether.events import SourceEvent, Subject
 from aether.http import Connection, HttpClients
 from aether.markers import marker_comment, markers_in
 from aether.sources.base import ItemChanges, NewItem
-from aether.sources.jira import Jira, people
-from aether.sources.jira.site import Site
+from aether.sources.jira import Jira
 from tests.counterparts import install
 from tests.counterparts.conftest import or_skip
 from tests.counterparts.jira import jira820, prism
@@ -92,20 +91,6 @@ async def test_a_data_center_takes_an_issue_from_its_creation_to_its_end(
     assert (closed["category"], closed["resolution"]) == ("done", "Done")
     assert closed["assignees"] != []
     assert reopened["category"] == "new"
-
-
-async def test_a_person_of_the_data_center_is_found_by_the_name_that_people_read(
-    data_center: Program, clients: HttpClients
-) -> None:
-    client = connect(clients, data_center.url, "Bearer t", is_cloud=False)
-    person = await client.request("GET", "/rest/api/2/user", query={"username": "u03"})
-
-    site, where = Site(client), {"issueKey": f"{PROJECT}-1"}
-
-    # The call that assigns takes any name there, so the search is asked for itself.
-    assert await people.find(site, person["displayName"], where) == "u03"
-    with pytest.raises(UpstreamError, match="nobody whom this can be assigned to is called 'Cy'"):
-        await people.find(site, "Cy", where)
 
 
 async def test_an_issue_that_is_not_there_is_told_in_jira_s_words(

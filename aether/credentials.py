@@ -26,6 +26,7 @@ from aether.platform_auth import (
     base_url,
     from_environment,
     github_headers,
+    site_options,
 )
 from aether.proofs import Proof, webhook_proof
 from aether.vocabulary import SourceName
@@ -36,7 +37,7 @@ TABLE: Final = "integration"
 CREDENTIALS_COLUMN: Final = "credentials_encrypted"
 ACCOUNT_SECONDS: Final = 3600.0
 MAX_ACCOUNTS: Final = 1000
-PUBLIC_NAMES: Final = frozenset({"email", "app_id", "workspace", "base_url"})
+PUBLIC_NAMES: Final = frozenset({"email", "app_id", "workspace", "base_url", "is_cloud"})
 MIN_SECRET_CHARACTERS: Final = 8  # a shorter one would tear holes into ordinary words
 
 
@@ -48,6 +49,11 @@ class _Credential:
     origin: str
     is_stored: bool  # in an integration; false: in the environment
     told: Mapping[str, str] = field(repr=False)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What of it is no secret."""
+        return {name: value for name, value in self.told.items() if name in PUBLIC_NAMES}
 
     @property
     def fingerprint(self) -> str:
@@ -227,6 +233,8 @@ class Credentials:
         told = self._decrypted(integration)
         if not told:  # one that only serves a webhook has none
             return None
+        if not integration["base_url"]:
+            told = site_options(self._settings, source) | told
         return _Credential(
             base_url=base_url(self._settings, source, integration["base_url"]),
             origin=f"credentials of integration {integration['name']!r}",
@@ -246,7 +254,7 @@ class Credentials:
             told=told,
         )
 
-    def _decrypted(self, integration: Mapping[str, Any]) -> Mapping[str, str]:
+    def _decrypted(self, integration: Mapping[str, Any]) -> dict[str, str]:
         plain = Vault(self._settings.encryption_key).decrypt(
             integration["credentials_encrypted"],
             table=TABLE,
@@ -291,7 +299,9 @@ class Credentials:
         async def fixed_headers() -> Mapping[str, str]:
             return headers
 
-        return self._clients.connection(credential.base_url, fixed_headers, redact=redact)
+        made = self._clients.connection(credential.base_url, fixed_headers, redact=redact)
+        made.options = credential.options
+        return made
 
     def _app(self, source: SourceName, credential: _Credential) -> GitHubApp | None:
         """The App that ``credential`` names, the same object while it stays the same."""
@@ -346,6 +356,16 @@ class RenewingConnection:
         self._find = find
         self._current = first
         self._monotonic = monotonic
+
+    @property
+    def base_url(self) -> str:
+        """Where it leads, without a slash at its end."""
+        return self._current.base_url
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What is no secret of its credential."""
+        return self._current.options
 
     async def request(
         self,

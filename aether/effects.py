@@ -8,7 +8,6 @@ crash between the call and its record repeats nothing.
 import hashlib
 import json
 import logging
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,30 +22,18 @@ from aether.db import row, rows, transaction
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.events import Subject
 from aether.leases import Lease, fence
+from aether.markers import marker_comment, markers_in
 from aether.rendering import render
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
 from aether.vocabulary import EffectStatus
+
+__all__ = ["ANSWER", "Effects", "Outcome", "call_timeout", "marker_comment", "markers_in"]
 
 log = logging.getLogger(__name__)
 
 ANSWER: Final = "answer"  # the key of an execution's one comment
 LOOK_BACK: Final = timedelta(minutes=10)  # clocks differ; before the intent
 GONE: Final = frozenset({404, 410})
-
-_MARKER: Final = re.compile(r"<!-- aether:([A-Za-z0-9_-]{32,64}) -->")
-
-
-def marker_comment(marker: str) -> str:
-    """How a marker stands in a text that we post: invisible to a reader."""
-    return f"<!-- aether:{marker} -->"
-
-
-def markers_in(text: str) -> list[str]:
-    """The markers in a text, but not those in lines that quote another one."""
-    if "<!-- aether:" not in text:  # nearly always, and on the way of every delivery
-        return []
-    unquoted = (line for line in text.splitlines() if not line.lstrip().startswith(">"))
-    return [found for line in unquoted for found in _MARKER.findall(line)]
 
 
 def call_timeout(settings: Settings) -> float:

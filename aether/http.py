@@ -145,6 +145,7 @@ class Connection:
         self, clients: HttpClients, base_url: str, headers: HeadersFactory, redact: Redact
     ) -> None:
         self.base_url = base_url
+        self.options: Mapping[str, str] = {}  # what is no secret of the credential
         self._clients = clients
         self._headers = headers
         self._redact = redact

@@ -146,6 +146,21 @@ def platform_message(body: bytes) -> str:
     return "; ".join(text for name in names for text in _texts(told.get(name)))
 
 
+def login_refusal(headers: Mapping[str, str]) -> str:
+    """Why a login was not even looked at, as Jira tells it; empty where it is not said.
+
+    https://developer.atlassian.com/server/jira/platform/basic-authentication/ (CAPTCHA)
+    """
+    reason = headers.get("x-authentication-denied-reason", "").strip().upper()
+    seraph = headers.get("x-seraph-loginreason", "").strip().upper()
+    if reason.startswith("CAPTCHA") or "AUTHENTICATION_DENIED" in seraph:
+        return (
+            "after too many failed logins the account has to solve a CAPTCHA: log in to the "
+            "platform in a browser once"
+        )
+    return ""
+
+
 def _texts(told: Any) -> list[str]:
     if isinstance(told, str):
         return [told] if told else []

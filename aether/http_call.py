@@ -9,7 +9,13 @@ from typing import Any, Final, Self
 import httpx
 
 from aether.errors import InvalidInputError, UpstreamError
-from aether.http_answers import Answer, platform_message, read_json, retry_after
+from aether.http_answers import (
+    Answer,
+    login_refusal,
+    platform_message,
+    read_json,
+    retry_after,
+)
 
 MAX_ANSWER_BYTES: Final = 10 * 1024 * 1024
 MAX_MESSAGE_CHARACTERS: Final = 300
@@ -140,6 +146,8 @@ class Call:
     def refused(self, answer: Answer, now: datetime, *, wait: float | None = None) -> UpstreamError:
         """The failure that a platform told: by its status, its headers and its own words."""
         status, message = answer.status, platform_message(answer.body)
+        if refusal := login_refusal(answer.headers):
+            message = "; ".join(part for part in (refusal, message) if part)
         if status in REDIRECTS:
             message = "it has moved, and a write is not sent elsewhere"
         if wait is None and status >= 500:

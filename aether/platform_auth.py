@@ -55,6 +55,12 @@ TOKEN_SETTINGS: Final[Mapping[SourceName, str]] = {
     SourceName.JIRA: "JIRA_API_TOKEN",
     SourceName.PLANE: "PLANE_API_KEY",
 }
+URL_SETTINGS: Final[Mapping[SourceName, str]] = {
+    SourceName.GITHUB: "GITHUB_API_URL",
+    SourceName.GITLAB: "GITLAB_URL",
+    SourceName.JIRA: "JIRA_URL",
+    SourceName.PLANE: "PLANE_URL",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +117,7 @@ def base_url(settings: Settings, source: SourceName, integration_url: str | None
     }
     url = integration_url or told[source]
     if not url:
-        raise NotConfiguredError(f"{source.upper()}_URL: not set")
+        raise NotConfiguredError(f"{URL_SETTINGS[source]}: not set")
     # GitLab's address is often copied from an example of its API.
     return url.rstrip("/").removesuffix("/api/v4") if source is SourceName.GITLAB else url
 
@@ -129,9 +135,17 @@ def from_environment(settings: Settings, source: SourceName) -> Mapping[str, str
         case SourceName.GITLAB:
             secrets = {"token": settings.gitlab_token}
         case SourceName.JIRA:
-            plain = {"email": settings.jira_email} if settings.jira_api_token else {}
+            if settings.jira_api_token:
+                plain = {"email": settings.jira_email, **site_options(settings, source)}
             secrets = {"token": settings.jira_api_token}
         case SourceName.PLANE:
             secrets = {"token": settings.plane_api_key}
     values = plain | {name: one.get_secret_value() for name, one in secrets.items() if one}
     return {name: value.strip() for name, value in values.items() if value and value.strip()}
+
+
+def site_options(settings: Settings, source: SourceName) -> dict[str, str]:
+    """What the environment says of the site itself, whoever speaks to it."""
+    if source is SourceName.JIRA and settings.jira_is_cloud is not None:
+        return {"is_cloud": str(settings.jira_is_cloud).lower()}
+    return {}

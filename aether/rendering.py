@@ -8,6 +8,9 @@ NOTICE: Final = "*[Shortened: {left} more characters are kept in Aether's record
 SOFT_CUT: Final = 400  # characters given up to end at a line or a word
 ZERO_WIDTH_JOINER: Final = "\u200d"
 
+_NOTICE_AT_THE_END: Final = re.compile(
+    re.escape(NOTICE).replace(re.escape("{left}"), "([0-9]{1,12})") + r"\s*\Z"
+)
 _FENCE: Final = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 
 
@@ -34,18 +37,21 @@ def render(text: str, *, marker: str, limit: int) -> str:
     """``text`` with ``marker`` on a line of its own at the end, ``limit`` characters at most.
 
     A longer text is cut between characters as a reader sees them, an open code fence is closed,
-    and a notice says how much is left out.
+    and a notice says how much is left out, with what an earlier notice at its end said.
     """
     body = clean(text).rstrip()
     whole = f"{body}\n\n{marker}" if body else marker
     if len(whole) <= limit:
         return whole
-    notice = NOTICE.format(left=len(body))  # as long as any that follows
+    left = 0
+    if earlier := _NOTICE_AT_THE_END.search(body):
+        body, left = body[: earlier.start()].rstrip(), int(earlier[1])
+    notice = NOTICE.format(left=len(body) + left)  # as long as any that follows
     room = limit - len(notice) - len(marker) - len("\n\n\n\n\n") - _longest_fence(body)
     kept = _cut(body, max(room, 0))
     fence = _open_fence(kept)
     closed = f"{kept}\n{fence}" if fence else kept
-    return f"{closed}\n\n{NOTICE.format(left=len(body) - len(kept))}\n\n{marker}"
+    return f"{closed}\n\n{NOTICE.format(left=len(body) - len(kept) + left)}\n\n{marker}"
 
 
 def _cut(text: str, room: int) -> str:

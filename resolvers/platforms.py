@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from aether.config import Settings
 from aether.engine.runtime import runtime
 from aether.errors import UpstreamError
-from aether.platform_auth import TOKEN_SETTINGS, base_url
+from aether.platform_auth import TOKEN_SETTINGS, URL_SETTINGS, base_url
 from aether.vocabulary import SourceName
 
 OK: Final = "ok"
@@ -55,9 +55,14 @@ def _told(settings: Settings, source: SourceName, error: UpstreamError) -> str:
     if source is SourceName.GITHUB and settings.github_app_id:
         setting = "GITHUB_APP_PRIVATE_KEY"
     if error.status == 401:
-        return f"{setting}: {source} refuses it: {error}"
+        hint = ""
+        if source is SourceName.JIRA and not settings.jira_email:
+            hint = " (sent as Bearer, since JIRA_EMAIL is not set; Jira Cloud's tokens need it)"
+        return f"{setting}: {source} refuses it{hint}: {error}"
     if error.status == 403 and not error.retryable:
         return f"{setting}: it lacks the right to ask whose it is: {error}"
+    if error.status == 404:
+        return f"{URL_SETTINGS[source]}: there is no API of {source} at this address: {error}"
     if error.status is None and error.retryable:
         host = urlsplit(base_url(settings, source, None)).netloc
         return f"{host} cannot be reached: {error}"

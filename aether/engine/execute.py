@@ -21,6 +21,7 @@ from aether.effects import ANSWER, Effects, call_timeout
 from aether.engine import conversation as conversations
 from aether.engine import settle
 from aether.engine.assign import Assignment, assign
+from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
 from aether.engine.runtime import Runtime
 from aether.engine.tool_calls import Offer, offers, run_call
@@ -218,7 +219,10 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     source = get_source(execution.source)
     if delivery is None or source is None:
         raise NotFoundError("delivery", execution.delivery_id)
-    event = event_from_summary(delivery.event, delivery.payload)
+    told = event_from_summary(delivery.event, delivery.payload)
+    event = await completed(runtime, lease, source, told, delivery_id=delivery.id)
+    if event is not told:
+        execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
     assignment = await assign(task)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None

@@ -6,12 +6,17 @@ is still a person.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aether.db import rows
 from aether.effects import markers_in
 from aether.events import SourceEvent, Subject
+from aether.rendering import clean
+from aether.sources import get as get_source
+from aether.sources.base import EchoedSource
 from aether.sources.gitlab.echo import is_echo as is_gitlab_echo
 from aether.vocabulary import SourceName
 
@@ -30,7 +35,7 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Which of our effects an action may be the echo of."""
 
-CREATIONS: Final = frozenset({None, "opened", "open", "created", "create"})
+CREATIONS: Final = frozenset({None, "opened", "open", "created", "create", "issue_created"})
 """Actions that tell of a new item; what is done to it afterwards may be anybody's doing."""
 
 
@@ -69,10 +74,15 @@ def _marks(event: SourceEvent, effect: Mapping[str, Any]) -> bool:
         if event.comment_id is not None or subject is None or recorded not in {None, subject.key}:
             return False
         labels = json.loads(effect["content"]).get("labels", ())
-        return event.action in CREATIONS or (effect["is_recent"] and event.change in labels)
+        return _is_creation(event) or (effect["is_recent"] and event.change in labels)
     if event.comment_id is not None:
         return recorded in {None, event.comment_id}
     return subject is None or event.text != subject.body  # an edited comment, and no item's text
+
+
+def _is_creation(event: SourceEvent) -> bool:
+    # Old Jira Servers give no action, neither to a creation nor to what is done afterwards.
+    return event.action in CREATIONS and not event.event_name.endswith("updated")
 
 
 async def _by_comment(event: SourceEvent) -> str | None:
@@ -99,19 +109,13 @@ async def _by_account(event: SourceEvent) -> str | None:
 async def _by_effect(event: SourceEvent) -> str | None:
     if event.told_by == "state":
         return await _by_any_effect(event)
+    source = get_source(event.source)
+    if isinstance(source, EchoedSource):
+        return await _by_echo(event, source.echoes(event))
     kinds = KINDS.get(event.action or "")
     if kinds is None or event.subject is None:
         return None
-    polled_at = event.happened_at if event.told_by == "poll" else None  # perhaps long ago
-    found = await rows(
-        f"""SELECT kind, content FROM effect
-            WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
-              AND status IN ('intended', 'sent')
-              AND touched_at > coalesce($5::text::timestamptz, now()) - interval '{WINDOW}'
-              AND ($5 IS NULL OR touched_at < $5::text::timestamptz + interval '{WINDOW}')""",  # noqa: S608 # a constant of ours
-        event.source, event.subject.project[:400], event.subject.key[:100], sorted(kinds),
-        polled_at,
-    )  # fmt: skip
+    found = await _recent_effects(event, event.subject, kinds)
     if any(_tells_of(event, one["kind"], json.loads(one["content"])) for one in found):
         return f"{OURS}: we intended {event.action} on this item"
     return None
@@ -130,6 +134,58 @@ async def _by_any_effect(event: SourceEvent) -> str | None:
         event.source, event.subject.project[:400], event.subject.key[:100], event.happened_at,
     )  # fmt: skip
     return f"{OURS}: we wrote to this item at that time" if found else None
+
+
+async def _by_echo(event: SourceEvent, told: Mapping[str, Sequence[frozenset[str]]]) -> str | None:
+    """For platforms that tell several changes in one event: ours only if each of them is."""
+    if not told or event.subject is None:
+        return None
+    found = await _recent_effects(event, event.subject, told.keys())
+    wrote: dict[str, list[Mapping[str, Any]]] = {}
+    for one in found:
+        wrote.setdefault(one["kind"], []).append(json.loads(one["content"]))
+    for kind, changes in told.items():
+        contents = wrote.get(kind, [])
+        for changed in changes:
+            if not any(_echoes(kind, changed, one, event.subject) for one in contents):
+                return None
+    return f"{OURS}: we intended to {' and '.join(sorted(told))} this item"
+
+
+def _echoes(kind: str, changed: frozenset[str], content: Mapping[str, Any], now: Subject) -> bool:
+    """Whether one effect wrote one changed thing."""
+    if kind == "update":
+        return all(
+            content.get(name) is not None and _same_words(content[name], getattr(now, name))
+            for name in changed
+        )
+    if kind == "close":
+        return True
+    return bool(changed & {str(name).casefold() for name in content.get("names", ())})
+
+
+def _same_words(one: str, other: str) -> bool:
+    """Whether two texts say the same, though a platform has put one into its own markup."""
+    words = [re.findall(r"\w+", clean(text).casefold()) for text in (one, other)]
+    if words[0] == words[1]:
+        return True
+    shared = sum((Counter(words[0]) & Counter(words[1])).values())
+    return shared * 10 >= 9 * max(len(words[0]), len(words[1])) > 0
+
+
+async def _recent_effects(
+    event: SourceEvent, subject: Subject, kinds: Iterable[str]
+) -> list[dict[str, Any]]:
+    """What we wrote to the item about when the event happened; a poll may tell of it late."""
+    polled_at = event.happened_at if event.told_by == "poll" else None
+    return await rows(
+        f"""SELECT kind, content FROM effect
+            WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
+              AND status IN ('intended', 'sent')
+              AND touched_at > coalesce($5::text::timestamptz, now()) - interval '{WINDOW}'
+              AND ($5 IS NULL OR touched_at < $5::text::timestamptz + interval '{WINDOW}')""",  # noqa: S608 # a constant of ours
+        event.source, subject.project[:400], subject.key[:100], sorted(kinds), polled_at,
+    )  # fmt: skip
 
 
 def _tells_of(event: SourceEvent, kind: str, content: Mapping[str, Any]) -> bool:

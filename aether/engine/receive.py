@@ -16,6 +16,7 @@ import orjson
 
 from aether.db import row, rows, transaction
 from aether.engine import configuration
+from aether.engine.complete import fill_in
 from aether.engine.own_doing import OURS, why_ours
 from aether.engine.route import Routing, programs_for, route, rules_for
 from aether.engine.runtime import Runtime
@@ -104,7 +105,7 @@ def _bounded(key: str) -> str:
 def _item(event: SourceEvent) -> tuple[str, str | None]:
     """The project's and the item's key as the rows of deliveries and executions hold them."""
     project = event.project_names[0] if event.project_names else ""
-    return project[:400], event.subject.key[:100] if event.subject else None
+    return project[:400], (event.subject.key[:100] or None) if event.subject else None
 
 
 async def replay(runtime: Runtime, delivery_id: int) -> Receipt:
@@ -282,6 +283,7 @@ async def _again(plan: _Plan) -> Receipt:
     if found is None:
         raise _StaleConfigurationError  # it was pruned between the two statements
     delivery_id = int(found["id"])
+    await fill_in(delivery_id, plan.event, project_id=plan.project_id)
     was_ours = str(found["reason"]).startswith(OURS)  # the evidence may have grown old since
     if found["status"] == DeliveryStatus.IGNORED and plan.routing.starts and not was_ours:
         await rows(

@@ -5,8 +5,9 @@ from typing import Final
 from aether.sources.base import PolledSource, Source
 from aether.sources.github import GitHub
 from aether.sources.gitlab import GitLab
+from aether.sources.jira import Jira
 
-SOURCES: Final[tuple[Source, ...]] = (GitHub(), GitLab())
+SOURCES: Final[tuple[Source, ...]] = (GitHub(), GitLab(), Jira())
 
 
 def get(name: str) -> Source | None:

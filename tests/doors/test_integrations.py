@@ -562,7 +562,8 @@ async def test_the_references_test_asks_each_platform_who_we_are(
         (401, "GITHUB_TOKEN: github refuses it: GET /user: answered 401, Bad ***"),
         (403, "GITHUB_TOKEN: it lacks the right to ask whose it is: "
               "GET /user: answered 403, Bad ***"),
-        (404, "github: GET /user: answered 404, Bad ***"),
+        (404, "GITHUB_API_URL: there is no API of github at this address: "
+              "GET /user: answered 404, Bad ***"),
         (500, "github: GET /user: answered 500, Bad ***"),
     ],
 )  # fmt: skip
@@ -612,6 +613,27 @@ async def test_jira_without_its_address_is_a_400_that_names_it(
     refused = await door.refused("GET", "/api/integrations/jira/test", None, 400)
 
     assert refused == "JIRA_URL: not set"
+
+
+async def test_jira_s_refusals_say_what_to_look_at(door: Door, configure: Configure) -> None:
+    captcha = {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}
+
+    async def denied(_: Request) -> Response:
+        return Response("", 403, captcha)
+
+    for answer, told in (
+        (answering(401, {}, []), "JIRA_API_TOKEN: jira refuses it (sent as Bearer, since JIRA_EMAIL"
+         " is not set; Jira Cloud's tokens need it): GET /rest/api/2/myself: answered 401"),
+        (denied, "JIRA_API_TOKEN: it lacks the right to ask whose it is: GET /rest/api/2/myself: "
+         "answered 403, after too many failed logins the account has to solve a CAPTCHA: log in "
+         "to the platform in a browser once"),
+        (answering(404, {}, []), "JIRA_URL: there is no API of jira at this address: "
+         "GET /rest/api/2/myself: answered 404"),
+    ):  # fmt: skip
+        with Platform({"/jira/rest/api/2/myself": answer}).served() as jira:
+            configure(JIRA_URL=f"{jira.url}/jira", JIRA_API_TOKEN=TOKEN)
+
+            assert await door.refused("GET", "/api/integrations/jira/test", None, 502) == told
 
 
 async def test_a_platform_that_we_do_not_know_is_a_404(door: Door, configure: Configure) -> None:

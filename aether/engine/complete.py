@@ -1,0 +1,74 @@
+"""Fills in the item of a delivery that came without one, as Jira Server tells its comments.
+
+Whichever is first: another delivery of the same change that names the item, or a worker, which
+asks the platform. Nothing is asked on the way in.
+"""
+
+import json
+import logging
+
+from aether.db import row, rows, transaction
+from aether.engine.runtime import Runtime
+from aether.errors import CancelledRunError, NotConfiguredError, UpstreamError
+from aether.events import SourceEvent
+from aether.leases import Lease, fence
+from aether.sources.base import CompletingSource, Source
+
+log = logging.getLogger(__name__)
+
+
+async def completed(
+    runtime: Runtime, lease: Lease, source: Source, event: SourceEvent, *, delivery_id: int
+) -> SourceEvent:
+    """``event`` with its item, asked for and stored if it was not told.
+
+    Raises:
+        UpstreamError: the platform failed or does not show the item; retryable where there are
+            no credentials, since another delivery may still name it.
+        CancelledRunError: the item belongs to a project that is disabled.
+    """
+    if not isinstance(source, CompletingSource) or not source.is_incomplete(event):
+        return event
+    try:
+        client = await runtime.credentials.outbound(source.name)
+    except NotConfiguredError as error:
+        problem = f"the event does not name its item, and {source.name} cannot be asked: {error}"
+        raise UpstreamError(problem) from error
+    whole = await source.complete(client, event)
+    project = await row(
+        """SELECT id, enabled FROM project
+           WHERE source = $1 AND lower(source_project_id) = ANY($2::text[]) LIMIT 1""",
+        event.source, [name.lower() for name in whole.project_names],
+    )  # fmt: skip
+    async with transaction():
+        await fence(lease)
+        await fill_in(delivery_id, whole, project_id=int(project["id"]) if project else None)
+    if project is not None and not project["enabled"]:
+        log.info("delivery %s: its project is disabled", delivery_id)
+        raise CancelledRunError("its project is disabled")
+    return whole
+
+
+async def fill_in(delivery_id: int, event: SourceEvent, *, project_id: int | None) -> None:
+    """Write the item of ``event`` into a delivery that has none, and into its executions.
+
+    Inside the caller's transaction. Nothing where the delivery has an item, or the event none.
+    """
+    subject = event.subject
+    if subject is None or not subject.key:
+        return
+    told = event.summary()
+    item = (project_id, subject.project[:400], subject.kind, subject.key[:100])
+    filled = await rows(
+        """UPDATE delivery SET project_id = $2, project_key = $3, item_kind = $4, item_key = $5,
+             title = $6, event = event || $7::jsonb
+           WHERE id = $1 AND item_kind IS NOT NULL AND item_key IS NULL RETURNING id""",
+        delivery_id, *item, subject.title,
+        json.dumps({name: told[name] for name in ("subject", "project_names")}),
+    )  # fmt: skip
+    if filled:
+        await rows(
+            """UPDATE task_execution SET project_id = $2, project_key = $3, item_kind = $4,
+                 item_key = $5 WHERE delivery_id = $1""",
+            delivery_id, *item,
+        )  # fmt: skip

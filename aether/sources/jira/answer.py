@@ -1,0 +1,209 @@
+"""Reads issues and comments and writes comments, over REST v3 (Cloud) or v2 (Server).
+
+https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issue-comments/
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aether.errors import UpstreamError
+from aether.events import Subject
+from aether.markers import marker_comment, split_marker
+from aether.rendering import render
+from aether.sources.base import Comment, Outbound, Posted
+from aether.sources.jira import shapes, texts
+from aether.sources.jira.site import Site, issue_path, number
+from aether.sources.reading import key, mapping, number_key, sequence, text
+
+log = logging.getLogger(__name__)
+
+FIELDS: Final = (
+    "summary,description,status,labels,assignee,reporter,creator,project,issuetype,priority,"
+    "resolution,created,updated"
+)
+MAX_PAGES: Final = 50
+
+_PAGE: Final = {"maxResults": "100", "orderBy": "-created", "expand": "properties"}
+_TOO_LONG: Final = re.compile(r"too long|limit_exceeded|exceed|32,?767", re.IGNORECASE)
+_SHORTENINGS: Final = 4
+
+
+async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
+    """Title, body, state, labels, assignees, author and url, as they are now.
+
+    ``state`` is the status by its name, ``category`` what it counts as: new, indeterminate or
+    done. ``type``, ``priority`` and ``resolution`` are told by name.
+    """
+    site = Site(client)
+    issue = await fetch_issue(site, subject.key)
+    fields = mapping(issue.get("fields"))
+    status = mapping(fields.get("status"))
+    return {
+        "title": text(fields.get("summary")),
+        "body": texts.read(fields.get("description")),
+        "state": text(status.get("name")) or None,
+        "category": text(mapping(status.get("statusCategory")).get("key")) or None,
+        "labels": [one for one in map(text, sequence(fields.get("labels"))) if one],
+        "assignees": _names(fields.get("assignee")),
+        "author": _name(fields.get("creator")) or _name(fields.get("reporter")),
+        "url": site.browse_url(issue.get("self"), text(issue.get("key"))),
+        "type": _told_name(fields.get("issuetype")),
+        "priority": _told_name(fields.get("priority")),
+        "resolution": _told_name(fields.get("resolution")),
+    }
+
+
+async def fetch_issue(site: Site, issue_key: str, fields: str = FIELDS) -> Mapping[str, Any]:
+    """An issue as REST has it: its ``key`` is the one it has now, if it was moved."""
+    return mapping(await site.call("GET", issue_path(issue_key), query={"fields": fields}))
+
+
+async def list_comments(
+    client: Outbound, subject: Subject, *, since: str | None = None
+) -> list[Comment]:
+    """The comments, oldest first; with ``since`` those written from then on."""
+    from_then = shapes.moment(since) if since else None
+    site = Site(client)
+    told = await comments_since(site, subject.key, from_then)
+    return [_comment(site, one, subject) for one in told]
+
+
+async def comments_since(
+    site: Site, issue_key: str, from_then: datetime | None
+) -> list[Mapping[str, Any]]:
+    """The issue's comments as REST has them, oldest first, written from a moment on.
+
+    Never out of the search index. Read newest first; a page that is sorted so, and reaches behind
+    the moment, is the last one. Old Servers sort the other way or know no pages: they are read
+    to the end.
+    """
+    path = f"{issue_path(issue_key)}/comment"
+    found: dict[int, Mapping[str, Any]] = {}
+    start = 0
+    for _ in range(MAX_PAGES):
+        answer = mapping(await site.call("GET", path, query=_PAGE | {"startAt": str(start)}))
+        told = [mapping(one) for one in sequence(answer.get("comments"))]
+        page = {int(number): one for one in told if (number := number_key(one.get("id")))}
+        fresh = page.keys() - found.keys()
+        found |= page
+        start += len(told)
+        total = answer.get("total")
+        if not fresh or (isinstance(total, int) and start >= total):
+            break
+        ages = [_created(one) for one in page.values()]
+        if from_then and ages == sorted(ages, reverse=True) and ages[-1] < from_then <= ages[0]:
+            break
+    else:
+        log.warning("%s: stopped after %d pages of comments, there are more", path, MAX_PAGES)
+    wanted = [one for one in found.items() if not from_then or _created(one[1]) >= from_then]
+    return [one for _, one in sorted(wanted, key=lambda one: (_created(one[1]), one[0]))]
+
+
+async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout: float) -> Posted:
+    """Comment on the issue; asked twice, Jira comments twice."""
+    site = Site(client, timeout=timeout)
+    path = f"{issue_path(subject.key)}/comment"
+
+    async def send(markdown: str) -> Any:
+        return await site.call("POST", path, json=_comment_body(site, markdown))
+
+    return _posted(site, await fitting(site, body, send), subject)
+
+
+async def edit_comment(
+    client: Outbound, subject: Subject, comment_id: str, body: str, *, timeout: float
+) -> Posted:
+    """Replace the text of a comment on the issue."""
+    site = Site(client, timeout=timeout)
+    path = f"{issue_path(subject.key)}/comment/{number('id', comment_id)}"
+
+    async def send(markdown: str) -> Any:
+        return await site.call("PUT", path, json=_comment_body(site, markdown))
+
+    return _posted(site, await fitting(site, body, send), subject)
+
+
+async def fitting(site: Site, markdown: str, send: Callable[[str], Awaitable[Any]]) -> Any:
+    """What ``send`` gives for ``markdown``, shortened as far as the site's limit asks.
+
+    The limit counts what the text becomes, and an administrator may have lowered it; a refusal
+    for length has written nothing.
+    """
+    for _ in range(_SHORTENINGS):
+        size = texts.length(site.wire_text(markdown))
+        if size > texts.LONGEST:
+            markdown = _shortened(markdown, texts.LONGEST / size)
+            continue
+        try:
+            return await send(markdown)
+        except UpstreamError as error:
+            if error.status not in {400, 413} or not _TOO_LONG.search(str(error)):
+                raise
+        markdown = _shortened(markdown, 0.5)
+    return await send(markdown)
+
+
+def _shortened(markdown: str, share: float) -> str:
+    body, marker = split_marker(markdown)
+    limit = int(len(markdown) * share * 0.95)
+    shortened = render(body, marker=marker_comment(marker or ""), limit=limit)
+    return shortened if marker else shortened.removesuffix(marker_comment("")).rstrip()
+
+
+def _comment_body(site: Site, markdown: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"body": site.wire_text(markdown)}
+    marks = texts.properties(markdown) if site.is_cloud else []
+    return told | ({"properties": marks} if marks else {})
+
+
+def _comment(site: Site, told: Mapping[str, Any], subject: Subject) -> Comment:
+    identity, author = key(told.get("id")) or "", told.get("author")
+    return Comment(
+        id=identity,
+        body=texts.read_comment(told),
+        author=_name(author) or "",
+        url=_comment_url(site, told, subject, identity),
+        created_at=text(told.get("created")),
+        is_bot=shapes.is_app(author),
+    )
+
+
+def _posted(site: Site, answer: object, subject: Subject) -> Posted:
+    told = mapping(answer)
+    identity = key(told.get("id"))
+    if identity is None:
+        raise UpstreamError("Jira's answer has no id", may_have_happened=True)
+    writer = told.get("author")
+    return Posted(
+        id=identity,
+        url=_comment_url(site, told, subject, identity),
+        bot_account=shapes.login(writer) if shapes.is_app(writer) else None,
+    )
+
+
+def _comment_url(site: Site, told: Mapping[str, Any], subject: Subject, identity: str) -> str:
+    page = subject.url or site.browse_url(told.get("self"), subject.key)
+    return f"{page}?focusedCommentId={identity}" if page else ""
+
+
+def _created(comment: Mapping[str, Any]) -> datetime:
+    """When it was written; one that does not tell counts as new, so that it is not overlooked."""
+    return shapes.moment(comment.get("created")) or datetime.max.replace(tzinfo=UTC)
+
+
+def _name(person: object) -> str | None:
+    """How a person reads: an account id tells a reader nothing."""
+    told = mapping(person)
+    return text(told.get("name")) or text(told.get("displayName")) or shapes.login(person)
+
+
+def _names(person: object) -> list[str]:
+    name = _name(person)
+    return [name] if name else []
+
+
+def _told_name(thing: object) -> str | None:
+    return text(mapping(thing).get("name")) or None

@@ -26,6 +26,7 @@ from aether.platform_auth import (
     github_headers,
 )
 from aether.proofs import Proof, webhook_proof
+from aether.reach import Reach
 from aether.vocabulary import SourceName
 
 __all__ = ["Account", "Credentials", "Proof", "RenewingConnection", "webhook_proof"]
@@ -71,6 +72,7 @@ class Credentials:
         self._settings = settings
         self._clients = clients or HttpClients()
         self._redact = redact
+        self._reach = Reach.of(settings)
         self._apps: dict[tuple[str, str], GitHubApp] = {}
         self._accounts: dict[str, tuple[float, Account | None]] = {}
 
@@ -232,7 +234,9 @@ class Credentials:
                     remember(token)
                 return github_headers({"token": token})
 
-            return self._clients.connection(credential.base_url, app_headers, redact=redact)
+            return self._clients.connection(
+                credential.base_url, app_headers, redact=redact, reach=self._reach
+            )
         if "token" not in credential.told:
             raise NotConfiguredError(f"{credential.origin}: has no token")
         headers = HEADERS[source](credential.told)
@@ -242,7 +246,9 @@ class Credentials:
         async def fixed_headers() -> Mapping[str, str]:
             return headers
 
-        return self._clients.connection(credential.base_url, fixed_headers, redact=redact)
+        return self._clients.connection(
+            credential.base_url, fixed_headers, redact=redact, reach=self._reach
+        )
 
     def _app(self, source: SourceName, credential: _Credential) -> GitHubApp | None:
         """The App that ``credential`` names, the same object while it stays the same."""
@@ -266,6 +272,7 @@ class Credentials:
                 private_key=SecretStr(told["private_key"]),
                 fingerprint=credential.fingerprint,
                 redact=self._redactor(credential),
+                reach=self._reach,
             )
             self._apps[key] = app
         return app

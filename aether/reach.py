@@ -26,6 +26,7 @@ NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address
 COMPATIBLE: Final = ipaddress.ip_network("::/96")  # RFC 4291, 2.5.5.1: likewise
 TRANSLATED: Final = ipaddress.ip_network("::ffff:0:0:0/96")  # RFC 7915: likewise
 GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4: the rest is no host's
+PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")  # RFC 6890; Python took it for public
 METADATA: Final = frozenset(
     {"169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"}
 )
@@ -112,6 +113,8 @@ def address_of(host: str) -> Address | None:
 def is_inner(address: Address) -> bool:
     """Whether it is no public host's: private, loopback, link-local, multicast, of a cloud."""
     if str(address) in METADATA or address.is_multicast or not address.is_global:
+        return True
+    if address in PROTOCOLS:
         return True
     return isinstance(address, ipaddress.IPv6Address) and address not in GLOBAL_UNICAST
 

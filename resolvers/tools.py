@@ -1,5 +1,6 @@
 """Tool definitions: list, create, change, delete; and the history of tool executions."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -9,6 +10,7 @@ from aether import audit
 from aether.db import row, transaction
 from aether.errors import NotFoundError
 from aether.models import ToolDefinition, ToolExecution
+from aether.tools.mcp_definitions import is_held
 from aether.tools.schemas import check_parameters
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
 from resolvers.fields import ABSENT, Flag, Input, JsonObject, LooseText, Page, Reference, RowId
@@ -133,6 +135,34 @@ async def delete_tool(id: int) -> None:
         if gone is None:
             raise NotFoundError("tool", id)
         await _record("tool.deleted", id, name=gone["name"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingTool:
+    """What an MCP server tells of a tool since it was confirmed.
+
+    ``is_held``: it may not be called until it is confirmed.
+    """
+
+    description: str
+    parameters: dict[str, Any]
+    effect: ToolEffect
+    fingerprint: str
+    is_held: bool
+
+
+def pending_of(tool: Any) -> PendingTool | None:
+    """What waits to be confirmed of a tool definition's row, if anything does."""
+    pending = tool.pending
+    if pending is None:
+        return None
+    return PendingTool(
+        description=pending["description"],
+        parameters=pending["parameters"],
+        effect=ToolEffect(pending["effect"]),
+        fingerprint=pending["fingerprint"],
+        is_held=is_held(tool.confirmed, pending),
+    )
 
 
 async def list_tool_executions(wanted: ToolExecutionFilter) -> list[ToolExecution]:

@@ -21,6 +21,7 @@ class McpServer(Model):
     agent: fields.ForeignKeyNullableRelation[Agent] = fields.ForeignKeyField(
         "aether.Agent", related_name="mcp_servers", null=True, on_delete=fields.CASCADE
     )
+    agent_id: str | None
     enabled = fields.BooleanField(default=True)
     endpoint = fields.TextField(null=True)  # where discovery found it, below an url without a path
     error = fields.TextField(null=True)  # of the last discovery

@@ -73,7 +73,7 @@ class McpEndpoint:
     def redact(self, text: str) -> str:
         """``text`` without the values of our headers, however the server came to say them."""
         for value in self.headers.values():
-            for secret in {value, value.rpartition(" ")[2]}:
+            for secret in (value, value.rpartition(" ")[2]):  # Bearer and its token
                 if len(secret) >= mcp_wire.SHORTEST_SECRET:
                     text = text.replace(secret, "***")
         return text

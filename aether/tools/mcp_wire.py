@@ -5,7 +5,7 @@ httpx2 is the SDK's HTTP client; like the SDK it is imported at first use.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -19,6 +19,7 @@ WRITE_SECONDS: Final = 10.0
 MAX_BYTES: Final = 5 * 1024 * 1024  # read in one step, all answers together
 SHORTEST_SECRET: Final = 6
 FORBIDDING: Final = frozenset({401, 403})
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 TALKATIVE: Final = ("mcp", "client", "httpx2", "httpcore2")
 """Loggers of the SDK that print addresses, session ids and parts of answers."""
 
@@ -90,12 +91,11 @@ def quiet() -> None:
 
 
 def _transport(wire: Wire) -> Any:
+    """httpx2's own transport, which connects within reach, to one server, and is watched."""
     import httpcore2
     import httpx2
 
     class Counted(httpx2.AsyncByteStream):
-        """An answer's body, counted as it comes."""
-
         def __init__(self, inner: Any) -> None:
             self._inner = inner
 
@@ -108,11 +108,8 @@ def _transport(wire: Wire) -> Any:
             await self._inner.aclose()
 
     class Watched(httpx2.AsyncHTTPTransport):
-        """httpx2's own transport, which connects within reach, to one server, and is watched."""
-
         def __init__(self) -> None:
             home = httpx2.URL(wire.url)
-            self._home = (home.scheme, home.host, home.port)
             tls = httpx2.create_ssl_context() if home.scheme == "https" else None
             proxy = proxy_for(home.scheme, home.host) if wire.reach.names(home.host) else None
             super().__init__(verify=tls or False, trust_env=False, proxy=proxy)
@@ -120,16 +117,7 @@ def _transport(wire: Wire) -> Any:
                 self._pool = _pool(self._pool, wire.reach, tls, httpcore2)
 
         async def handle_async_request(self, request: Any) -> Any:
-            is_message = request.method == "POST" or (wire.listens and request.method == "GET")
-            if (request.url.scheme, request.url.host, request.url.port) != self._home:
-                wire.fail("leads to another address, which is not followed", retryable=False)
-                raise UpstreamError("elsewhere", retryable=False)
-            try:
-                response = await super().handle_async_request(request)
-            except UpstreamError as error:  # out of reach
-                wire.note(error)
-                raise
-            _judge(wire, response, is_message=is_message)
+            response = await _exchanged(wire, super().handle_async_request, request)
             return httpx2.Response(
                 response.status_code,
                 headers=response.headers,
@@ -138,6 +126,29 @@ def _transport(wire: Wire) -> Any:
             )
 
     return Watched()
+
+
+async def _exchanged(wire: Wire, send: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
+    """The answer to ``request``, its body unread; what ends the step is noted."""
+    import httpx2
+
+    if _origin(request.url) != _origin(httpx2.URL(wire.url)):
+        wire.fail("leads to another address, which is not followed", retryable=False)
+        raise UpstreamError("elsewhere", retryable=False)
+    try:
+        response = await send(request)
+    except UpstreamError as error:  # out of reach
+        wire.note(error)
+        raise
+    except httpx2.HTTPError as error:
+        if wire.listens and request.method == "POST":  # or nobody would hear of it
+            wire.fail(f"the connection broke ({type(error).__name__})")
+        raise
+    if request.method == "POST" or (wire.listens and request.method == "GET"):
+        _judge(wire, request, response)
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        wire.fail("packs its answer, though nobody asked it to", retryable=False)
+    return response
 
 
 def _pool(shipped: Any, reach: Reach, tls: Any, core: Any) -> Any:
@@ -152,12 +163,27 @@ def _pool(shipped: Any, reach: Reach, tls: Any, core: Any) -> Any:
     )
 
 
-def _judge(wire: Wire, response: Any, *, is_message: bool) -> None:
-    """Note a refusal; end the step for one that no other message would change."""
+def _judge(wire: Wire, request: Any, response: Any) -> None:
+    """Note a refusal; end the step where no other message could change it, or none would come."""
     status = response.status_code
-    if is_message:
-        wire.status = status if status >= 300 else None
-    if status in FORBIDDING and is_message:
+    wire.status = status if status >= 300 else None
+    if status in FORBIDDING:
         wire.fail(f"refuses us ({status}); see its headers", retryable=False, status=status)
-    elif response.headers.get("content-encoding", "identity").lower() != "identity":
-        wire.fail("packs its answer, though nobody asked it to", retryable=False)
+    elif status in REDIRECTS and not _stays(request.url, response.headers.get("location", "")):
+        wire.fail("leads to another address, which is not followed", retryable=False, status=status)
+    elif wire.listens and request.method == "POST" and status >= 400:
+        wire.fail(f"answered {status}", retryable=status >= 500 or status == 429, status=status)
+
+
+def _stays(url: Any, location: str) -> bool:
+    """Whether a redirect stays with the server; the SDK follows those."""
+    import httpx2
+
+    try:
+        return _origin(url.join(location)) == _origin(url)
+    except (httpx2.InvalidURL, ValueError):
+        return False
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port

@@ -134,7 +134,12 @@ async def test_what_a_tool_says_of_its_failure_is_told(transport: McpTransport) 
     box.put("boom", boom)
     with box.served(transport):
         texts = []
-        for name, arguments in (("search", {"query": []}), ("boom", {}), ("nothing", {})):
+        tried: list[tuple[str, dict[str, Any]]] = [
+            ("search", {"query": []}),
+            ("boom", {}),
+            ("nothing", {}),
+        ]
+        for name, arguments in tried:
             with pytest.raises(ToolFailedError) as raised:
                 await call_tool(box.endpoint(transport), LOOPBACK, name, arguments)
             texts.append(str(raised.value))

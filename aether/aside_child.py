@@ -29,6 +29,7 @@ from aether.llm import aside_jobs as llm
 from aether.llm import chat
 from aether.queue import Queue, build_broker
 from aether.redact import redact
+from aether.tools import mcp_servers as mcp
 from aether.watchdog import Watchdog, configure_logging
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Job:
 JOBS: Final[tuple[Job, ...]] = (
     Job("embed.describe", llm.describe_embedder),
     Job("embed.texts", llm.embed_texts),
+    Job("mcp.discover", mcp.discover),
 )
 
 

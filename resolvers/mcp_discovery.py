@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aether import audit
+from aether import aside, audit
 from aether.clock import now
 from aether.db import row, transaction
 from aether.engine.runtime import runtime
@@ -134,16 +134,24 @@ async def confirm_tool(id: int, wanted: Confirmation) -> ToolDefinition:
 async def _discover(server: McpServer) -> Discovered:
     asked = {
         name: getattr(server, name)
-        for name in ("id", "name", "url", "transport", "headers_encrypted")
+        for name in ("id", "name", "url", "transport", job.HEADERS_COLUMN)
     }
     try:
-        told = await job.discover(runtime().settings, asked)
+        told = await _ask(asked)
     except AetherError as error:
         await McpServer.filter(id=server.id, url=server.url).update(
             error=str(error)[:MOST_ERROR_CHARACTERS], updated_at=now()
         )
         raise
     return await _register(server, told)
+
+
+async def _ask(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the server says; the protocol's SDK is loaded in the aside, where there is one."""
+    if not aside.is_installed():
+        return await job.discover(runtime().settings, asked)
+    told: Mapping[str, Any] = await aside.call("mcp.discover", asked)
+    return told
 
 
 def _named(server: McpServer, error: AetherError) -> str:

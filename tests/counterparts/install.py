@@ -20,6 +20,8 @@ AIMOCK: Final = "@copilotkit/aimock@1.43.0"
 APOLLO: Final = ("@apollo/client@4.3.8", "rxjs@7.8.2")
 URQL: Final = "@urql/core@6.0.3"
 GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
+EVERYTHING: Final = "@modelcontextprotocol/server-everything@2026.8.31"
+MYWORLD: Final = "myworld==0.2.1"
 LITELLM: Final = "litellm[proxy]==1.108.7"
 
 LONGEST_SECONDS: Final = 900.0
@@ -89,6 +91,28 @@ def graphql_clients() -> GraphQLClients:
     wanted = [*APOLLO, URQL, GRAPHQL]
     folder = _installed("npm-graphql", wanted, lambda folder: _npm(folder, binaries, wanted))
     return GraphQLClients(node=binaries / "node", folder=folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpPrograms:
+    """Node, the protocol's example server as a script, and myworld's command."""
+
+    node: Path
+    everything: Path
+    myworld: Path
+
+
+def mcp_programs() -> McpPrograms:
+    """Two MCP servers; half a minute the first time. Raises as ``node_programs``."""
+    binaries = _python_packages("node", NODE)
+    wanted = [EVERYTHING]
+    modules = _installed("npm-mcp", wanted, lambda folder: _npm(folder, binaries, wanted))
+    package = modules / "node_modules" / "@modelcontextprotocol" / "server-everything"
+    return McpPrograms(
+        node=binaries / "node",
+        everything=package / "dist" / "index.js",
+        myworld=_python_packages("myworld", MYWORLD) / "myworld",
+    )
 
 
 def litellm_proxy() -> Path:

@@ -97,7 +97,7 @@ async def test_the_references_server_is_registered_listed_read_changed_and_delet
     assert await door.delete(path) == {"deleted": created["id"]}
     assert await door.get(PATH) == []
     for method in ("GET", "PUT", "DELETE"):
-        body = {} if method == "PUT" else None
+        body: Any = {} if method == "PUT" else None
         text = await door.refused(method, path, body, 404)
         assert text == f"MCP server {created['id']} not found"
     assert await acts() == ["mcp_server.created", "mcp_server.updated", "mcp_server.deleted"]

@@ -140,7 +140,7 @@ async def _discover(server: McpServer) -> Discovered:
         told = await _ask(asked)
     except AetherError as error:
         await McpServer.filter(id=server.id, url=server.url).update(
-            error=str(error)[:MOST_ERROR_CHARACTERS], updated_at=now()
+            error=str(error)[:MOST_ERROR_CHARACTERS]
         )
         raise
     return await _register(server, told)

@@ -193,7 +193,7 @@ async def update_mcp_server(id: int, changes: McpServerChanges) -> ShownMcpServe
             moved = plain.get("url", one.url) != one.url
             columns = {**plain, **_headers(Vault(settings.encryption_key), one, changes)}
             if moved or plain.get("transport", one.transport) != one.transport:
-                columns["endpoint"] = None
+                columns |= {"endpoint": None, "error": None}  # what was found out is of the old one
             await _write(one, columns)
     return _shown(one)
 
@@ -301,7 +301,7 @@ async def _write(one: McpServer, columns: Mapping[str, Any]) -> None:
     for name in changed:
         setattr(one, name, columns[name])
     await one.save(update_fields=[*changed, "updated_at"])
-    told = [_WIRE_NAMES.get(name, name) for name in changed if name != "endpoint"]
+    told = [_WIRE_NAMES.get(name, name) for name in changed if name not in {"endpoint", "error"}]
     await _record("updated", one, changed=told)
 
 

@@ -162,6 +162,7 @@ async def _step(endpoint: McpEndpoint, url: str, reach: Reach, seconds: float, w
     Raises:
         UpstreamError: names the server; holds no secret.
     """
+    await asyncio.to_thread(mcp_wire.load)  # half a second of imports, the first time
     wire = mcp_wire.Wire(
         url=url, reach=reach, read_seconds=seconds, listens=endpoint.transport is Kind.SSE
     )
@@ -189,7 +190,6 @@ async def _session(
 ) -> None:
     from mcp import Client
 
-    mcp_wire.quiet()
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -234,11 +234,12 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     """
     for _ in range(3):
         if task.done():
-            return
+            break
         task.cancel()
         await asyncio.wait({task}, timeout=CLOSE_SECONDS)
     if not task.done():
         log.warning("a client of an MCP server does not end")
+    _error_of(task)  # looked at, or asyncio would log it
 
 
 def _error_of(task: "asyncio.Task[None]") -> BaseException | None:

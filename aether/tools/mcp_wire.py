@@ -84,8 +84,11 @@ def client(wire: Wire, headers: Mapping[str, str]) -> Any:
 
 
 @cache
-def quiet() -> None:
-    """Keep the SDK from logging; what goes wrong is told as an error of ours."""
+def load() -> None:
+    """Import the SDK, and keep it from logging: what goes wrong is told as an error of ours."""
+    import mcp.client.sse
+    import mcp.client.streamable_http  # noqa: F401 # that is all
+
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -110,7 +113,7 @@ def _transport(wire: Wire) -> Any:
     class Watched(httpx2.AsyncHTTPTransport):
         def __init__(self) -> None:
             home = httpx2.URL(wire.url)
-            tls = httpx2.create_ssl_context() if home.scheme == "https" else None
+            tls = _tls() if home.scheme == "https" else None
             proxy = proxy_for(home.scheme, home.host) if wire.reach.names(home.host) else None
             super().__init__(verify=tls or False, trust_env=False, proxy=proxy)
             if proxy is None:
@@ -149,6 +152,14 @@ async def _exchanged(wire: Wire, send: Callable[[Any], Awaitable[Any]], request:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         wire.fail("packs its answer, though nobody asked it to", retryable=False)
     return response
+
+
+@cache
+def _tls() -> Any:
+    """The machine's certificates: read once a process."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _pool(shipped: Any, reach: Reach, tls: Any, core: Any) -> Any:

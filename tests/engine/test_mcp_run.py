@@ -91,7 +91,7 @@ async def test_an_agent_uses_a_tool_and_answers_with_what_it_found(
     assert told["content"] == "found: Boom"
     [ran] = await ToolExecution.all()
     assert (ran.tool, ran.status, ran.result) == (SEARCH, "succeeded", "found: Boom")
-    assert (ran.agent_id, ran.error) == ("pm_sarah", None)
+    assert [ran.agent_id, ran.error] == ["pm_sarah", None]
     assert ran.arguments == {"query": "Boom"}
     [entry] = await AuditEntry.filter(action="tool.called")
     assert entry.detail["tool"] == SEARCH

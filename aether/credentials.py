@@ -29,6 +29,7 @@ from aether.platform_auth import (
     site_options,
 )
 from aether.proofs import Proof, webhook_proof
+from aether.reach import Reach
 from aether.vocabulary import SourceName
 
 __all__ = ["Account", "Credentials", "Proof", "RenewingConnection", "webhook_proof"]
@@ -79,6 +80,7 @@ class Credentials:
         self._settings = settings
         self._clients = clients or HttpClients()
         self._redact = redact
+        self._reach = Reach.of(settings)
         self._apps: dict[tuple[str, str], GitHubApp] = {}
         self._accounts: dict[str, tuple[float, Account | None]] = {}
 
@@ -289,7 +291,9 @@ class Credentials:
                     remember(token)
                 return github_headers({"token": token})
 
-            return self._clients.connection(credential.base_url, app_headers, redact=redact)
+            return self._clients.connection(
+                credential.base_url, app_headers, redact=redact, reach=self._reach
+            )
         if "token" not in credential.told:
             raise NotConfiguredError(f"{credential.origin}: has no token")
         headers = HEADERS[source](credential.told)
@@ -299,7 +303,9 @@ class Credentials:
         async def fixed_headers() -> Mapping[str, str]:
             return headers
 
-        made = self._clients.connection(credential.base_url, fixed_headers, redact=redact)
+        made = self._clients.connection(
+            credential.base_url, fixed_headers, redact=redact, reach=self._reach
+        )
         made.options = credential.options
         return made
 
@@ -325,6 +331,7 @@ class Credentials:
                 private_key=SecretStr(told["private_key"]),
                 fingerprint=credential.fingerprint,
                 redact=self._redactor(credential),
+                reach=self._reach,
             )
             self._apps[key] = app
         return app

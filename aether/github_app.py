@@ -15,6 +15,7 @@ from aether.errors import NotConfiguredError, UpstreamError
 from aether.http import HttpClients
 from aether.http_call import Redact
 from aether.platform_auth import Account, github_headers
+from aether.reach import Reach
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
 
@@ -34,6 +35,7 @@ class GitHubApp:
         private_key: SecretStr,
         fingerprint: str,
         redact: Redact | None = None,
+        reach: Reach | None = None,
     ) -> None:
         """
         Raises:
@@ -46,7 +48,7 @@ class GitHubApp:
             self._key = RsaSigner(private_key)
         except ValueError as error:
             raise NotConfiguredError(f"GITHUB_APP_PRIVATE_KEY: {error}") from None
-        self._connection = clients.connection(base_url, self._headers, redact=redact)
+        self._connection = clients.connection(base_url, self._headers, redact=redact, reach=reach)
         self._installations: dict[str | None, int] = {}
         self._tokens: dict[int, tuple[datetime, str]] = {}
         self._minting = asyncio.Lock()

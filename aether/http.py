@@ -10,15 +10,16 @@ from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, Self
 
+import httpcore
 import httpx
 
 from aether import __version__
 from aether.clock import now as utc_now
-from aether.config import is_loopback
 from aether.errors import InvalidInputError, UpstreamError
 from aether.http_answers import Answer, Fetched, Limit, next_page, read_limit, retry_after
 from aether.http_call import REDIRECTS, Call, Redact, origin, same_origin
 from aether.outbound import HostGate, writes_a_minute
+from aether.reach import JudgingBackend, Reach, proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class HttpClients:
 
     ``sleep``, ``monotonic`` and ``clock`` are parameters so that a test needs not wait.
     Addresses beyond this machine are reached by the proxy that HTTPS_PROXY, HTTP_PROXY and
-    NO_PROXY name, if any; loopback addresses never are.
+    NO_PROXY name, if any; loopback addresses never are. A proxy would resolve a name out of our
+    sight, so that with a ``Reach`` only the hosts which it names go by a proxy.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class HttpClients:
         self.clock = clock
         self.max_wait_seconds = max_wait_seconds
         self._budget = budget
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[str, Reach | None], httpx.AsyncClient] = {}
         self._gates: dict[str, HostGate] = {}
 
     async def __aenter__(self) -> Self:
@@ -81,11 +83,13 @@ class HttpClients:
         headers_factory: HeadersFactory,
         *,
         redact: Redact | None = None,
+        reach: Reach | None = None,
     ) -> "Connection":
         """An ``aether.sources.base.Outbound`` for one credential.
 
         ``redact`` takes secrets out of what the platform says, before it becomes an error's
-        text; what ``headers_factory`` gave is taken out in any case.
+        text; what ``headers_factory`` gave is taken out in any case. ``reach`` judges each
+        address that is connected to; None: ``base_url`` is no user's, and nothing is judged.
 
         Raises:
             InvalidInputError: ``base_url`` is no http address, or holds a password.
@@ -98,15 +102,20 @@ class HttpClients:
             raise InvalidInputError("base_url", "must start with http:// or https://")
         if url.userinfo or url.query or url.fragment:
             raise InvalidInputError("base_url", "must hold no password, query or fragment")
-        return Connection(self, base_url.rstrip("/"), headers_factory, redact or str)
+        return Connection(self, base_url.rstrip("/"), headers_factory, redact or str, reach)
 
-    def client(self, url: httpx.URL) -> httpx.AsyncClient:
-        """The pool for the origin of ``url``."""
-        key = origin(url)
+    def client(self, url: httpx.URL, reach: Reach | None = None) -> httpx.AsyncClient:
+        """The pool for the origin of ``url``, of connections that ``reach`` has judged."""
+        key = (origin(url), reach)
         client = self._clients.get(key)
         if client is None:
+            tls = self._tls if url.scheme == "https" else None
+            proxy = proxy_for(url.scheme, url.host)
+            is_judged = reach is not None and not (proxy and reach.names(url.host))
             client = httpx.AsyncClient(
-                verify=self._tls if url.scheme == "https" else False,
+                transport=_Judged(reach, tls) if reach is not None and is_judged else None,
+                proxy=None if is_judged else proxy,
+                verify=tls or False,
                 headers={
                     "User-Agent": f"aether/{__version__}",
                     "Accept": "application/json",
@@ -117,7 +126,7 @@ class HttpClients:
                 # One credential's session must not travel with another's request.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
-                trust_env=not is_loopback(url.host),
+                trust_env=False,  # the proxy is chosen above, the certificates below
             )
             self._clients[key] = client
         return client
@@ -142,10 +151,16 @@ class Connection:
     """An authenticated connection to one platform; satisfies ``sources.base.Outbound``."""
 
     def __init__(
-        self, clients: HttpClients, base_url: str, headers: HeadersFactory, redact: Redact
+        self,
+        clients: HttpClients,
+        base_url: str,
+        headers: HeadersFactory,
+        redact: Redact,
+        reach: Reach | None,
     ) -> None:
         self.base_url = base_url
         self.options: Mapping[str, str] = {}  # what is no secret of the credential
+        self._reach = reach
         self._clients = clients
         self._headers = headers
         self._redact = redact
@@ -272,7 +287,7 @@ class Connection:
         gate = self._clients.gate(call.url)
         patience = self._patience(deadline)
         async with gate.turn(patience, is_write=not call.is_read) as turn:
-            answer = await call.send(self._clients.client(call.url))
+            answer = await call.send(self._clients.client(call.url, self._reach))
             limit = read_limit(answer, self._clients.clock())
             turn.answered(limit)
         return answer, limit
@@ -291,6 +306,26 @@ def _query_of(following: str, url: httpx.URL) -> Mapping[str, str] | None:
     if target is None:
         return None
     return dict(target.params.multi_items())
+
+
+class _Judged(httpx.AsyncHTTPTransport):
+    """httpx's own transport, which connects within reach only."""
+
+    def __init__(self, reach: Reach, tls: ssl.SSLContext | None) -> None:
+        super().__init__(verify=tls or False, trust_env=False, limits=LIMITS)
+        if not isinstance(self._pool, httpcore.AsyncConnectionPool):
+            raise TypeError("httpx has another pool than the one that is replaced here")
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=LIMITS.max_connections,
+            max_keepalive_connections=LIMITS.max_keepalive_connections,
+            keepalive_expiry=LIMITS.keepalive_expiry,
+            network_backend=JudgingBackend(  # type: ignore[arg-type] # of this shape
+                httpcore.AnyIOBackend(),
+                reach,
+                failures=(httpcore.ConnectError, httpcore.ConnectTimeout),
+            ),
+        )
 
 
 def _is_quick(error: UpstreamError) -> bool:

@@ -74,6 +74,13 @@ class ToolEffect(StrEnum):
     WRITES = "writes"
 
 
+class McpTransport(StrEnum):
+    """How an MCP server is spoken to."""
+
+    STREAMABLE_HTTP = "streamable_http"
+    SSE = "sse"  #: The older one: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports
+
+
 class EffectStatus(StrEnum):
     """What became of one intended write to a platform."""
 

@@ -222,7 +222,8 @@ def invalid_input(error: ValidationError, *, unknown: str = "unknown field") -> 
     The text never holds what was sent.
     """
     first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])[:100] or "body"
+    # "[key]" is pydantic's word for a key of an object that is itself not valid.
+    field = ".".join(str(part) for part in first["loc"] if part != "[key]")[:100] or "body"
     context: Mapping[str, Any] = first.get("ctx", {})
     if first["type"] == "extra_forbidden":
         return InvalidInputError(field, unknown)

@@ -1,8 +1,7 @@
 """Tool definitions: list, create, change, delete; and the history of tool executions."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from urllib.parse import unquote
 
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic.types import Strict
@@ -11,6 +10,8 @@ from aether import audit
 from aether.db import row, transaction
 from aether.errors import NotFoundError
 from aether.models import ToolDefinition, ToolExecution
+from aether.tools.mcp_definitions import is_held
+from aether.tools.schemas import check_parameters
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
 from resolvers.fields import ABSENT, Flag, Input, JsonObject, LooseText, Page, Reference, RowId
 from resolvers.rows import (
@@ -37,65 +38,13 @@ def _callable_name(value: str) -> str:
     return value
 
 
-def _schema(value: dict[str, Any]) -> dict[str, Any]:
-    """A JSON Schema of an object whose references stay within it, or empty: no arguments."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    if not value:
-        return value
-    if value.get("type") != "object":
-        raise ValueError('must be a JSON Schema with "type": "object"')
-    try:
-        Draft202012Validator.check_schema(value)
-    except SchemaError as error:
-        where = ".".join(map(str, error.absolute_path)) or "the schema"
-        raise ValueError(f"must be a valid JSON Schema; {where[:200]} is not") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    for reference in _references(value):
-        if not reference.startswith("#"):  # a validator would fetch it, from wherever it points
-            raise ValueError("a $ref must stay within the schema, such as #/$defs/item")
-        if not _leads_somewhere(value, reference):
-            raise ValueError(f"$ref {reference[:200]} names nothing in the schema")
-    return value
-
-
-def _references(schema: Any) -> Iterator[str]:
-    waiting = [schema]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield from (
-                one[key] for key in ("$ref", "$dynamicRef") if isinstance(one.get(key), str)
-            )
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-
-
-def _leads_somewhere(schema: Any, reference: str) -> bool:
-    if not reference.startswith("#/"):
-        return reference == "#"  # anchors are not worth their rules
-    found = schema
-    for step in unquote(reference[2:]).split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
-        else:
-            return False
-    return isinstance(found, dict | bool)
-
-
 ToolName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=64),
     AfterValidator(_callable_name),
     Field(json_schema_extra={"pattern": NAME}),
 ]
-Parameters = Annotated[JsonObject, AfterValidator(_schema)]
+Parameters = Annotated[JsonObject, AfterValidator(check_parameters)]
 Effect = Annotated[ToolEffect, Strict(strict=False)]
 Status = Annotated[ToolExecutionStatus, Strict(strict=False)]
 
@@ -186,6 +135,34 @@ async def delete_tool(id: int) -> None:
         if gone is None:
             raise NotFoundError("tool", id)
         await _record("tool.deleted", id, name=gone["name"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingTool:
+    """What an MCP server tells of a tool since it was confirmed.
+
+    ``is_held``: it may not be called until it is confirmed.
+    """
+
+    description: str
+    parameters: dict[str, Any]
+    effect: ToolEffect
+    fingerprint: str
+    is_held: bool
+
+
+def pending_of(tool: Any) -> PendingTool | None:
+    """What waits to be confirmed of a tool definition's row, if anything does."""
+    pending = tool.pending
+    if pending is None:
+        return None
+    return PendingTool(
+        description=pending["description"],
+        parameters=pending["parameters"],
+        effect=ToolEffect(pending["effect"]),
+        fingerprint=pending["fingerprint"],
+        is_held=is_held(tool.confirmed, pending),
+    )
 
 
 async def list_tool_executions(wanted: ToolExecutionFilter) -> list[ToolExecution]:

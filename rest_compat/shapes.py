@@ -49,9 +49,14 @@ class Shape:
             }
         return {key: get(row) for key, _, get in self._getters}
 
+    @property
+    def typed_dict(self) -> Any:
+        """The type of what ``encode`` gives, for a key of another shape."""
+        return _typed_dict(self.name, self.types)
+
     def adapter(self) -> TypeAdapter[Any]:
         """What the OpenAPI document is made from."""
-        return TypeAdapter(_typed_dict(self.name, self.types))
+        return TypeAdapter(self.typed_dict)
 
 
 SEEDED: Final = Shape("Seeded", created=int, skipped=int)

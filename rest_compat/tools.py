@@ -4,11 +4,27 @@ from datetime import datetime
 from typing import Any, Final
 
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
-from resolvers import seeding, tools
+from resolvers import mcp_discovery, seeding, tools
 from resolvers.fields import JsonObject
+from resolvers.mcp_discovery import Confirmation
 from resolvers.tools import NewTool, ToolChanges, ToolExecutionFilter, ToolFilter
 from rest_compat.op import Call, Op, int_id
 from rest_compat.shapes import DELETED, SEEDED, Shape
+
+PENDING: Final = Shape(
+    "PendingTool",
+    description=str,
+    parameters=JsonObject,
+    effect=ToolEffect,
+    fingerprint=str,
+    is_held=bool,
+)
+
+
+def _pending(row: Any) -> dict[str, Any] | None:
+    found = tools.pending_of(row)
+    return None if found is None else PENDING.encode(found)
+
 
 TOOL: Final = Shape(
     "Tool",
@@ -20,6 +36,9 @@ TOOL: Final = Shape(
     effect=ToolEffect,
     enabled=bool,
     mcp_server_id=int | None,
+    mcp_tool_name=str | None,
+    unavailable_reason=str | None,
+    pending=(_pending, PENDING.typed_dict | None),
     created_at=datetime,
     updated_at=datetime,
 )
@@ -62,6 +81,10 @@ async def delete_tool(call: Call) -> Any:
     return {"deleted": row_id}
 
 
+async def confirm_tool(call: Call) -> Any:
+    return await mcp_discovery.confirm_tool(int_id(call, "id", "tool"), call.body)
+
+
 async def seed_tools(_: Call) -> Any:
     return await seeding.seed("tools")
 
@@ -86,9 +109,14 @@ _SHOWN: Final = {
     **_TOOL,
     "enabled": True,
     "mcp_server_id": None,
+    "mcp_tool_name": None,
+    "unavailable_reason": None,
+    "pending": None,
     "created_at": "2026-02-18T10:00:00Z",
     "updated_at": "2026-02-18T10:00:00Z",
 }
+
+_OF_SERVER: Final = ("mcp_server_id", "mcp_tool_name", "unavailable_reason", "pending")
 
 OPS: Final = (
     Op(
@@ -132,7 +160,7 @@ OPS: Final = (
         body=ToolChanges,
         out=TOOL,
         errors=(409,),
-        ignored=("mcp_server_id",),
+        ignored=_OF_SERVER,
         example={"enabled": False},
         answer=_SHOWN | {"enabled": False},
     ),
@@ -144,6 +172,19 @@ OPS: Final = (
         tag="Tools",
         out=DELETED,
         answer={"deleted": 1},
+    ),
+    Op(
+        "POST",
+        "/api/tools/{id}/confirm",
+        confirm_tool,
+        summary="Take over what a tool's MCP server has changed",
+        tag="Tools",
+        body=Confirmation,
+        body_optional=True,
+        out=TOOL,
+        errors=(409,),
+        example={"fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+        answer=_SHOWN,
     ),
     Op(
         "POST",

@@ -16,6 +16,7 @@ from aether.vocabulary import (
     Association,
     DeliveryStatus,
     ExecutionStatus,
+    McpTransport,
     MemoryScope,
     PollStatus,
     SourceName,
@@ -31,6 +32,7 @@ __all__ = [
     "Association",
     "DeliveryStatus",
     "ExecutionStatus",
+    "McpTransport",
     "MemoryScope",
     "MemorySearchMode",
     "PollStatus",
@@ -160,6 +162,13 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
         {
             ToolEffect.READS: "It only looks.",
             ToolEffect.WRITES: "It changes something, such as an issue.",
+        },
+    ),
+    McpTransport: (
+        "How an MCP server is spoken to.",
+        {
+            McpTransport.STREAMABLE_HTTP: "The protocol's own: streamable HTTP.",
+            McpTransport.SSE: "The older one: server-sent events, and messages by POST.",
         },
     ),
     ToolReach: (

@@ -69,6 +69,8 @@ def _with_our_errors(model: type[Model]) -> Callable[..., Model]:
 
 def _graphql_names(model: Any, location: Sequence[str | int]) -> Iterator[str]:
     for part in location:
+        if part == "[key]":  # of an object's key that is itself not valid
+            continue
         fields = getattr(model, "model_fields", {})
         found = next(
             ((name, one) for name, one in fields.items() if part in (name, one.alias)), None

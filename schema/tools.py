@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import strawberry
 
-from resolvers import agents, executions, tools
+from resolvers import agents, executions, mcp_discovery, mcp_servers, tools
 from schema import rows
 from schema.agents import Agent
 from schema.arguments import chosen, described_like, number
@@ -18,8 +18,23 @@ from schema.scalars import JSON, BigInt
 
 if TYPE_CHECKING:
     from schema.executions import TaskExecution
+    from schema.mcp_servers import McpServer
 
 ToolId = Annotated[strawberry.ID, strawberry.argument(description="The tool definition's id.")]
+
+
+@strawberry.type(description="What an MCP server tells of a tool since it was confirmed.")
+class PendingToolDefinition:
+    description: str = strawberry.field(description="What it is said to do.")
+    parameters: dict[str, Any] = strawberry.field(description="The JSON Schema of its arguments.")
+    effect: ToolEffect = strawberry.field(description="What it is said to do to the world.")
+    fingerprint: str = strawberry.field(
+        description="Changes with anything that is told; say it to confirm just this."
+    )
+    is_held: bool = strawberry.field(
+        description="Whether the tool may not be called until it is confirmed; else it goes on as "
+        "it was."
+    )
 
 
 @strawberry.type(description="What a model may call, as it is told.")
@@ -38,8 +53,28 @@ class ToolDefinition:
     mcp_server_id: strawberry.ID | None = strawberry.field(
         description="The id of the MCP server that offers it; null: it is built in."
     )
+    mcp_tool_name: str | None = strawberry.field(
+        description="What that server calls it; null: it is built in."
+    )
+    unavailable_reason: str | None = strawberry.field(
+        description="Why it is not offered, though it is enabled; null: nothing is in the way."
+    )
     created_at: datetime = strawberry.field(description="When it was created.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
+
+    @strawberry.field(description="What its MCP server has changed, and nobody has confirmed yet.")
+    def pending(self) -> PendingToolDefinition | None:
+        found = tools.pending_of(self)
+        return None if found is None else rows.one(PendingToolDefinition, found)
+
+    @strawberry.field(description="The MCP server that offers it; null: it is built in.")
+    async def mcp_server(
+        self, info: Info
+    ) -> Annotated["McpServer", strawberry.lazy("schema.mcp_servers")] | None:
+        if self.mcp_server_id is None:
+            return None
+        found = await info.context.loaders.load(mcp_servers.mcp_servers_of, int(self.mcp_server_id))
+        return cast("McpServer | None", found)
 
 
 @strawberry.type(description="Our running of one tool call.")
@@ -186,3 +221,20 @@ class Mutation:
     async def tool_definition_delete(self, id: ToolId) -> strawberry.ID | None:
         await tools.delete_tool(row_id("tool", id))
         return id
+
+    @strawberry.mutation(
+        description="Take over what the tool's MCP server has changed; CONFLICT if nothing has, or "
+        "if it is not what was looked at."
+    )
+    async def tool_definition_confirm(
+        self,
+        id: ToolId,
+        fingerprint: Annotated[
+            str | None,
+            strawberry.argument(description="`pending.fingerprint` as it was looked at."),
+        ] = None,
+    ) -> ToolDefinition | None:
+        wanted = chosen(mcp_discovery.Confirmation, fingerprint=fingerprint)
+        return rows.one(
+            ToolDefinition, await mcp_discovery.confirm_tool(row_id("tool", id), wanted)
+        )

@@ -92,6 +92,7 @@ class Run:
             agent_id=self.agent_id,
             project_id=self.execution.project_id,
             project_key=self.execution.project_key,
+            lease=self.lease,
             reach=self.task.tool_reach,
             memory_scopes=tuple(self.task.memory_scopes),
         )

@@ -1,32 +1,27 @@
 """One tool call of a model: read, checked, run, and told back, whatever the model sent."""
 
-import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE
+from aether.engine.arguments import BadArgumentsError, read_arguments
 from aether.engine.conversation import ToolOutcome
-from aether.errors import (
-    AetherError,
-    CancelledRunError,
-    InvalidInputError,
-    LeaseLostError,
-    UpstreamError,
-)
+from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.llm.prompts import tool_result_text
 from aether.models import Agent, TaskDefinition, ToolDefinition
 from aether.rendering import clean
-from aether.sources.reading import decode_json
-from aether.tools import TOOLS
-from aether.tools.base import RefusedError, ToolContext
-from aether.vocabulary import ToolExecutionStatus
+from aether.tools import TOOLS, mcp_servers
+from aether.tools.base import RefusedError, Tool, ToolContext
+from aether.vocabulary import ToolEffect, ToolExecutionStatus
 
 log = logging.getLogger(__name__)
 
+MOST_OFFERED: Final = 128
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools"""
 RUN_ENDING = (LeaseLostError, CancelledRunError)
 
 
@@ -37,6 +32,8 @@ class Offer:
     name: str
     description: str
     parameters: Mapping[str, Any]
+    call: Tool
+    is_foreign: bool = False  # its words and its schema are those of a server outside
 
     def to_model(self) -> dict[str, Any]:
         """OpenAI's form of a tool."""
@@ -50,21 +47,47 @@ class Offer:
         }
 
 
-class BadArgumentsError(Exception):
-    """The arguments are not what the tool takes; the text is for the model."""
-
-
 async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
-    """The enabled tools that exist and that both the agent and the task allow, by name."""
-    allowed = set(TOOLS)
-    for names in (agent.tools if agent else None, task.tools):
-        if names is not None:
-            allowed &= set(names)
-    found = await ToolDefinition.filter(enabled=True, name__in=sorted(allowed)).order_by("id")
-    return {
-        one.name: Offer(name=one.name, description=one.description, parameters=one.parameters)
+    """The enabled tools that exist and that both the agent and the task allow, by name.
+
+    At most 128, which is what a model's provider takes; the built-in ones first.
+    """
+    lists = [one for one in (agent.tools if agent else None, task.tools) if one is not None]
+    names = [name for name in TOOLS if all(_lists(one, name) for one in lists)]
+    found = await ToolDefinition.filter(enabled=True, name__in=names).order_by("id")
+    offered = [
+        Offer(
+            name=one.name,
+            description=one.description,
+            parameters=one.parameters,
+            call=TOOLS[one.name],
+        )
         for one in found
-    }
+    ]
+    for tool in await mcp_servers.offered(agent.id if agent else None):
+        is_listed = any(_lists(one, tool.name) for one in lists)
+        may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_listed
+        if may and all(_lists(one, tool.name) for one in lists):
+            offered.append(
+                Offer(
+                    name=tool.name,
+                    description=tool.description,
+                    parameters=tool.parameters,
+                    call=tool.call,
+                    is_foreign=True,
+                )
+            )
+    if len(offered) > MOST_OFFERED:
+        log.warning("%s tools are too many; the last are not offered", len(offered))
+    return {one.name: one for one in offered[:MOST_OFFERED]}
+
+
+def _lists(allowed: Sequence[str], name: str) -> bool:
+    """Whether a list of allowed tools has ``name``; ``mcp_docs_*`` has all that begin so."""
+    return name in allowed or any(
+        one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1])
+        for one in allowed
+    )
 
 
 async def run_call(
@@ -88,10 +111,11 @@ async def run_call(
         duration_ms=0,
     )
     try:
-        arguments = read_arguments(raw, _known(name, offered).parameters)
+        offer = _known(name, offered)
+        arguments = read_arguments(raw, offer.parameters, is_foreign=offer.is_foreign)
         outcome = replace(outcome, arguments=arguments)
         reached(f"tool {name}")
-        text = await TOOLS[name](context, arguments)
+        text = await offer.call(context, arguments)
     except BadArgumentsError as error:
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
     except RUN_ENDING:
@@ -113,35 +137,6 @@ async def run_call(
     else:
         outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
     return replace(outcome, duration_ms=int((time.monotonic() - started) * 1000))
-
-
-def read_arguments(raw: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the schema wants them; empty text, null and nothing mean ``{}``.
-
-    Raises:
-        BadArgumentsError: it is not JSON, not an object, or not what the schema says.
-    """
-    import jsonschema
-
-    if raw is None or (isinstance(raw, str) and not raw.strip()):
-        values: dict[str, Any] = {}
-    else:
-        text = raw if isinstance(raw, str) else json.dumps(raw)
-        try:
-            values = decode_json(text.encode(errors="replace"), field="arguments")
-        except InvalidInputError as error:
-            raise BadArgumentsError(f"{error}. The tool was not run.") from error
-    checker = jsonschema.Draft202012Validator(dict(schema) or {"type": "object"})
-    problems = sorted(checker.iter_errors(values), key=lambda one: list(map(str, one.path)))
-    if problems:
-        told = "; ".join(_problem(one) for one in problems[:5])
-        raise BadArgumentsError(f"{told}. The tool was not run.")
-    return values
-
-
-def _problem(error: Any) -> str:
-    where = ".".join(map(str, error.path)) or "arguments"
-    return f"{where}: {error.message[:300]}"
 
 
 def _known(name: str, offered: Mapping[str, Offer]) -> Offer:

@@ -10,7 +10,7 @@ from aether.models.mappings import (
     TriggerTaskMapping,
     WebhookMapping,
 )
-from aether.models.mcp import McpServer
+from aether.models.mcp import McpCall, McpServer
 from aether.models.memory import Memory, MemoryChunk
 from aether.models.polling import PollSource, ScheduleTick
 from aether.models.projects import Project
@@ -27,6 +27,7 @@ __all__ = [
     "Effect",
     "ExecutionMessage",
     "Integration",
+    "McpCall",
     "McpServer",
     "Memory",
     "MemoryChunk",

@@ -18,12 +18,16 @@ class ToolDefinition(Model):
     mcp_server_id = fields.IntField(null=True)
     mcp_tool_name = fields.TextField(null=True)  # the server's own word
     fingerprint = fields.CharField(64, null=True)  # hash of what was confirmed
+    confirmed = fields.JSONField[dict[str, object] | None](null=True)  # as the server told it then
+    pending = fields.JSONField[dict[str, object] | None](null=True)  # as it tells it since
+    unavailable_reason = fields.TextField(null=True)  # the server no longer offers it
     enabled = fields.BooleanField(default=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)
 
     class Meta:
         table = "tool_definition"
+        unique_together = [("mcp_server_id", "mcp_tool_name")]
         ordering = ["id"]
 
 

@@ -8,6 +8,7 @@ from aether.config import Settings
 from aether.effects import Effects, Outcome
 from aether.errors import AetherError, ErrorCode
 from aether.events import Subject
+from aether.leases import Lease
 from aether.sources.base import Source
 from aether.vocabulary import EffectStatus, ToolReach
 
@@ -31,6 +32,7 @@ class ToolContext:
     agent_id: str | None
     project_id: int | None
     project_key: str
+    lease: Lease  # of the run; what is stored before a call is fenced by it
     reach: ToolReach
     memory_scopes: tuple[str, ...]
 

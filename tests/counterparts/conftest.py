@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import pytest
 
 from aether.embedded.valkey import Valkey
-from tests.counterparts import install, models
+from tests.counterparts import install, mcp_servers, models
 from tests.counterparts.github import App, Emulate, emulate
-from tests.counterparts.install import GraphQLClients, NodePrograms
+from tests.counterparts.install import GraphQLClients, McpPrograms, NodePrograms
+from tests.counterparts.mcp_servers import World
 from tests.counterparts.models import AiMock, aimock
 from tests.counterparts.programs import Program, Started
 from tests.e2e.system import System, system
@@ -61,6 +62,28 @@ def node_programs() -> NodePrograms:
 def graphql_clients() -> GraphQLClients:
     """Node with Apollo's client and urql's."""
     return or_skip(install.graphql_clients)
+
+
+@pytest.fixture(scope="session")
+def mcp_programs() -> McpPrograms:
+    """Two MCP servers."""
+    return _or_skip(install.mcp_programs)
+
+
+@pytest.fixture
+def make_everything(
+    mcp_programs: McpPrograms, started: Started, tmp_path: Path
+) -> Callable[[str], AbstractContextManager[Program]]:
+    """Starts the protocol's example server for one of its transports."""
+    return lambda transport: mcp_servers.everything(mcp_programs, started, tmp_path, transport)
+
+
+@pytest.fixture
+def make_myworld(
+    mcp_programs: McpPrograms, started: Started, tmp_path: Path
+) -> Callable[[], AbstractContextManager[World]]:
+    """Starts a Jira behind MCP."""
+    return lambda: mcp_servers.myworld(mcp_programs, started, tmp_path / "myworld")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ AIMOCK: Final = "@copilotkit/aimock@1.43.0"
 APOLLO: Final = ("@apollo/client@4.3.8", "rxjs@7.8.2")
 URQL: Final = "@urql/core@6.0.3"
 GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
+EVERYTHING: Final = "@modelcontextprotocol/server-everything@2026.8.31"
+MYWORLD: Final = "myworld==0.2.1"
 LITELLM: Final = "litellm[proxy]==1.108.7"
 PYTHON_GITLAB: Final = "python-gitlab==8.6.0"
 JIRA820: Final = "jira820==0.12.0"
@@ -126,6 +128,27 @@ def jira820() -> Path:
     Raises as ``node_programs``.
     """
     return _python_packages("jira820", JIRA820) / "jira820"
+
+
+class McpPrograms:
+    """Node, the protocol's example server as a script, and myworld's command."""
+
+    node: Path
+    everything: Path
+    myworld: Path
+
+
+def mcp_programs() -> McpPrograms:
+    """Two MCP servers; half a minute the first time. Raises as ``node_programs``."""
+    binaries = _python_packages("node", NODE)
+    wanted = [EVERYTHING]
+    modules = _installed("npm-mcp", wanted, lambda folder: _npm(folder, binaries, wanted))
+    package = modules / "node_modules" / "@modelcontextprotocol" / "server-everything"
+    return McpPrograms(
+        node=binaries / "node",
+        everything=package / "dist" / "index.js",
+        myworld=_python_packages("myworld", MYWORLD) / "myworld",
+    )
 
 
 def litellm_proxy() -> Path:

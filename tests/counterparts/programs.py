@@ -51,12 +51,14 @@ def running(
     port: int,
     ready: str,
     folder: Path,
+    ready_status: int = 200,
     environment: Mapping[str, str] | None = None,
     seconds: float = 30,
 ) -> Iterator[Program]:
     """Start ``command``, which listens on ``port``, and end it with all its children.
 
-    ``ready`` is a path that it answers with 200 once it serves; ``folder`` is its home.
+    ``ready`` is a path that it answers with ``ready_status`` once it serves; ``folder`` is its
+    home.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
@@ -77,7 +79,7 @@ def running(
     try:
         url = f"http://{LOOPBACK}:{port}"
         wait_for(
-            lambda: _answers(process, f"{url}{ready}", log),
+            lambda: _answers(process, f"{url}{ready}", log, ready_status),
             seconds=seconds,
             what=f"{name} to serve; its log: {log}",
         )
@@ -86,10 +88,10 @@ def running(
         _end(process)
 
 
-def _answers(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
+def _answers(process: subprocess.Popen[bytes], url: str, log: Path, status: int) -> bool:
     assert process.poll() is None, f"it ended at once:\n{log.read_text(errors='replace')[-4_000:]}"
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        return httpx.get(url, timeout=2).status_code == status
     except httpx.HTTPError:
         return False
 

@@ -196,7 +196,8 @@ async def test_a_deleted_agent_takes_its_configuration_along_and_leaves_its_hist
         await door.post("/api/agents", agent)
         await door.post(f"/api/agents/{agent['id']}/capabilities", {"capability": "review"})
         server = await insert(
-            "mcp_server", name=agent["id"], url="http://m", transport="sse", enabled=True,
+            "mcp_server", name=agent["id"], slug=agent["id"], url="http://m", transport="sse",
+            enabled=True,
             agent_id=agent["id"], **moments(),
         )  # fmt: skip
         await insert(

@@ -20,13 +20,19 @@ LOOK_UP = {
     "effect": "writes",
     "enabled": False,
 }
+BUILT_IN = {
+    "mcp_server_id": None,
+    "mcp_tool_name": None,
+    "unavailable_reason": None,
+    "pending": None,
+}
 
 
 async def test_a_tool_is_created_listed_changed_put_back_and_deleted(door: Door) -> None:
     created = await door.post("/api/tools", LOOK_UP)
     path = f"/api/tools/{created['id']}"
 
-    assert without(created, "id") == LOOK_UP | {"mcp_server_id": None}
+    assert without(created, "id") == LOOK_UP | BUILT_IN
     assert await door.get("/api/tools") == [created]
     assert await door.get(path) == created
     assert await door.put(path, created) == created
@@ -48,7 +54,7 @@ async def test_only_the_name_of_a_tool_is_required(door: Door) -> None:
         "parameters": {},
         "effect": "reads",
         "enabled": True,
-        "mcp_server_id": None,
+        **BUILT_IN,
     }
 
 

@@ -1,0 +1,312 @@
+"""Speaks to MCP servers: one short-lived client a step, in a task of its own, within bounds.
+
+The protocol: https://modelcontextprotocol.io/specification/2025-11-25. Its SDK is imported at
+first use: 64 MB that only a worker and the child of the web process need. What is learnt about
+the SDK: it never reconnects, a broken transport cancels the task it runs in, and nothing in it
+bounds a handshake or the size of an answer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from aether.errors import AetherError, UpstreamError
+from aether.reach import Reach
+from aether.tools import mcp_wire
+from aether.tools.mcp_definitions import quoted, visible
+from aether.tools.mcp_results import result_text
+from aether.vocabulary import McpTransport
+
+T = TypeVar("T")
+Work = Callable[[Any], Awaitable[T]]
+Kind = McpTransport
+
+HANDSHAKE_SECONDS: Final = 15.0
+LIST_SECONDS: Final = 15.0
+CALL_SECONDS: Final = 60.0
+CLOSE_SECONDS: Final = 1.0
+MOST_PAGES: Final = 20
+MOST_TOOLS: Final = 500
+MAX_MESSAGE_CHARACTERS: Final = 300
+USUAL_PATHS: Final[Mapping[Kind, str]] = {Kind.STREAMABLE_HTTP: "/mcp", Kind.SSE: "/sse"}
+"""Where servers listen that are given as a host alone; asked before the host's root."""
+ELSEWHERE: Final = frozenset({404, 405})  # of a path at which there is no MCP server
+REFUSALS: Final = frozenset({-32600, -32601, -32602, -32020})
+"""JSON-RPC's codes, and the protocol's for headers, of a request that was not carried out:
+https://www.jsonrpc.org/specification#error_object"""
+HEADER_MISMATCH: Final = -32020
+
+
+log = logging.getLogger(__name__)
+
+
+class _NotHereError(UpstreamError):
+    """There is no MCP server at this path of the host."""
+
+
+class ToolFailedError(AetherError):
+    """A tool said that it failed, or its outcome is not known; the text is for the model."""
+
+    code = UpstreamError.code
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpEndpoint:
+    """Where a server is, and what opens it. ``url`` is as it was saved."""
+
+    name: str
+    url: str
+    transport: Kind
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses to ask, one after the other."""
+        if urlsplit(self.url).path.strip("/"):
+            return (self.url,)
+        return (self.url.rstrip("/") + USUAL_PATHS[self.transport], self.url)
+
+    def redact(self, text: str) -> str:
+        """``text`` without the values of our headers, however the server came to say them."""
+        for value in self.headers.values():
+            for secret in (value, value.rpartition(" ")[2]):  # Bearer and its token
+                if len(secret) >= mcp_wire.SHORTEST_SECRET:
+                    text = text.replace(secret, "***")
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolsTold:
+    """The tools of a server as it tells them, in the protocol's words; ``url`` answered."""
+
+    url: str
+    tools: Sequence[Mapping[str, Any]]
+
+
+async def list_tools(endpoint: McpEndpoint, reach: Reach) -> ToolsTold:
+    """Every tool that the server offers, at most 500.
+
+    Raises:
+        UpstreamError: it cannot be reached, refuses us, is too slow, or speaks otherwise.
+    """
+
+    async def work(client: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor, seen = None, set()
+        for _ in range(MOST_PAGES):
+            page = await client.list_tools(cursor=cursor)
+            found += [one.model_dump(mode="json", by_alias=True) for one in page.tools]
+            cursor = page.next_cursor
+            if cursor is None or cursor in seen or len(found) >= MOST_TOOLS:
+                break
+            seen.add(cursor)
+        return found[:MOST_TOOLS]
+
+    url, tools = await _anywhere(endpoint, reach, LIST_SECONDS, work)
+    return ToolsTold(url=url, tools=tools)
+
+
+async def call_tool(
+    endpoint: McpEndpoint, reach: Reach, tool: str, arguments: Mapping[str, Any]
+) -> str:
+    """What the tool answers, as text for the model. The call is sent at most once.
+
+    Raises:
+        ToolFailedError: the tool says that it failed.
+        UpstreamError: there is no answer; ``may_have_happened`` once the call may have been sent.
+    """
+    import mcp_types
+
+    request = mcp_types.CallToolRequest(
+        params=mcp_types.CallToolRequestParams(name=tool, arguments=dict(arguments))
+    )
+
+    async def work(client: Any) -> Any:
+        # Not client.call_tool: it asks for the list anew, and runs the server's own patterns
+        # over the answer, which can hold this process for ever.
+        try:
+            return await client.session.send_request(request, mcp_types.CallToolResult)
+        except _sdk_error() as error:
+            if error.code != HEADER_MISMATCH:
+                raise
+        await client.list_tools()  # which names the headers that the tool wants
+        return await client.session.send_request(request, mcp_types.CallToolResult)
+
+    _, result = await _anywhere(endpoint, reach, CALL_SECONDS, work)
+    text = endpoint.redact(result_text(result))
+    if result.is_error:
+        raise ToolFailedError(text or "the tool failed and did not say why")
+    return text
+
+
+async def _anywhere(
+    endpoint: McpEndpoint, reach: Reach, seconds: float, work: Work[T]
+) -> tuple[str, T]:
+    """``work`` done at the first address that has an MCP server, and that address."""
+    *others, last = endpoint.urls
+    for url in others:
+        try:
+            return url, await _step(endpoint, url, reach, seconds, work)
+        except _NotHereError:
+            continue
+    return last, await _step(endpoint, last, reach, seconds, work)
+
+
+async def _step(endpoint: McpEndpoint, url: str, reach: Reach, seconds: float, work: Work[T]) -> T:
+    """Connect, greet, ``work``, close: in a task of its own, which the SDK may cancel.
+
+    Raises:
+        UpstreamError: names the server; holds no secret.
+    """
+    await asyncio.to_thread(mcp_wire.load)  # half a second of imports, the first time
+    wire = mcp_wire.Wire(
+        url=url, reach=reach, read_seconds=seconds, listens=endpoint.transport is Kind.SSE
+    )
+    task = asyncio.create_task(_session(endpoint, wire, seconds, work))
+    alarm = asyncio.create_task(wire.settled.wait())
+    try:
+        await asyncio.wait(
+            {task, alarm},
+            timeout=HANDSHAKE_SECONDS + seconds + CLOSE_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if wire.result:
+            await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+    finally:
+        alarm.cancel()
+        await _ended(task)
+    if wire.result:  # answered; how the connection ended matters to nobody
+        answer: T = wire.result[0]
+        return answer
+    raise _failure(endpoint, wire, _error_of(task))
+
+
+async def _session(
+    endpoint: McpEndpoint, wire: mcp_wire.Wire, seconds: float, work: Work[T]
+) -> None:
+    from mcp import Client
+
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                transport = await _transport(stack, endpoint, wire)
+                client = await stack.enter_async_context(
+                    Client(transport, cache=None, read_timeout_seconds=seconds)
+                )
+        except TimeoutError:
+            wire.fail(f"no greeting within {HANDSHAKE_SECONDS:g} s")
+            raise
+        wire.is_working = True
+        try:
+            async with asyncio.timeout(seconds):
+                wire.answer(await work(client))
+        except TimeoutError:
+            wire.fail(f"no answer within {seconds:g} s")
+            raise
+
+
+async def _transport(stack: AsyncExitStack, endpoint: McpEndpoint, wire: mcp_wire.Wire) -> Any:
+    if endpoint.transport is Kind.SSE:
+        from mcp.client.sse import sse_client
+
+        def made(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+            return mcp_wire.client(wire, endpoint.headers)
+
+        return sse_client(
+            wire.url,
+            sse_read_timeout=wire.read_seconds,
+            httpx_client_factory=made,
+        )
+    from mcp.client.streamable_http import streamable_http_client
+
+    http = await stack.enter_async_context(mcp_wire.client(wire, endpoint.headers))
+    return streamable_http_client(wire.url, http_client=http)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Wait for a task that is to end, and see to it that it does.
+
+    Closing a session asks the server once more, which may answer as slowly as it likes.
+    """
+    for _ in range(3):
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+    if not task.done():
+        log.warning("a client of an MCP server does not end")
+    _error_of(task)  # looked at, or asyncio would log it
+
+
+def _error_of(task: "asyncio.Task[None]") -> BaseException | None:
+    if not task.done() or task.cancelled():
+        return None
+    return task.exception()
+
+
+def _failure(
+    endpoint: McpEndpoint, wire: mcp_wire.Wire, error: BaseException | None
+) -> UpstreamError:
+    """The failure of a step, in words that name the server and hold no secret."""
+    found = next(
+        (one for one in _leaves(error) if not isinstance(one, asyncio.CancelledError)), None
+    )
+    told = wire.failure or (found if isinstance(found, UpstreamError) else None)
+    status, retryable = wire.status, True
+    if told is not None:
+        problem, retryable = str(told), told.retryable
+        status = told.status or status
+    elif isinstance(found, _sdk_error()):
+        problem = f"answered {status}" if status else f"says: {found.message}"
+        retryable = status is None or status >= 500 or status == 429
+    elif found is not None:
+        problem = _plain(found)
+    else:
+        problem = "closed the connection"
+    problem = " ".join(visible(endpoint.redact(problem)).split())[:MAX_MESSAGE_CHARACTERS]
+    is_elsewhere = not wire.is_working and status in ELSEWHERE
+    kind = _NotHereError if is_elsewhere else UpstreamError
+    return kind(
+        f"MCP server {quoted(endpoint.name)}: {problem}",
+        status=status,
+        retryable=retryable,
+        may_have_happened=wire.is_working and not _is_refusal(found, status),
+    )
+
+
+def _is_refusal(error: BaseException | None, status: int | None) -> bool:
+    """Whether the server has said that it did not do what it was asked."""
+    if status is not None:
+        return 300 <= status < 500 and status != 408
+    return isinstance(error, _sdk_error()) and error.code in REFUSALS
+
+
+def _plain(error: BaseException) -> str:
+    """A library's error without its text, where that may quote a header or an answer."""
+    import httpx2
+
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return f"cannot be reached ({str(error) or type(error).__name__})"
+    if isinstance(error, httpx2.HTTPStatusError):
+        return f"answered {error.response.status_code}"
+    if isinstance(error, httpx2.SSEError):
+        return "sent an event over 1 MB, or none at all"
+    if isinstance(error, ValueError):
+        return "sent what the protocol does not know"
+    return f"the connection broke ({type(error).__name__})"
+
+
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in _leaves(one)]
+    return [] if error is None else [error]
+
+
+def _sdk_error() -> Any:
+    from mcp.shared.exceptions import MCPError
+
+    return MCPError

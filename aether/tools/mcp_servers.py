@@ -1,0 +1,216 @@
+"""MCP servers as they are stored: asked for their tools, and called for a run."""
+
+import json
+import logging
+from asyncio import sleep
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from aether.config import Settings
+from aether.crypto import DecryptionError, Vault
+from aether.db import row, rows, transaction
+from aether.errors import UpstreamError
+from aether.leases import fence
+from aether.reach import Reach
+from aether.redact import redact
+from aether.tools import mcp
+from aether.tools.base import RefusedError, Tool, ToolContext
+from aether.tools.mcp import McpEndpoint, ToolFailedError
+from aether.tools.mcp_definitions import definition, is_held, offered_description, quoted
+from aether.vocabulary import McpTransport, ToolEffect
+
+log = logging.getLogger(__name__)
+
+TABLE: Final = "mcp_server"
+HEADERS_COLUMN: Final = "headers_encrypted"
+RECONNECT_SECONDS: Final = 0.5
+QUICK_SECONDS: Final = 5.0
+MAY_HAVE_HAPPENED: Final = (
+    "It may have been carried out: nobody knows. Do not simply call it again; look first whether "
+    "it was."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedTool:
+    """A tool of an MCP server that an agent may be offered, as far as the server goes."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    effect: ToolEffect
+    is_of_agent: bool  # the server is that agent's own
+    call: Tool
+
+
+def endpoint_of(settings: Settings, stored: Mapping[str, Any]) -> McpEndpoint:
+    """Where the server of a row of ``mcp_server`` is, with its headers in the clear.
+
+    Raises:
+        NotConfiguredError: the headers cannot be decrypted.
+    """
+    return McpEndpoint(
+        name=stored["name"],
+        url=stored.get("endpoint") or stored["url"],
+        transport=McpTransport(stored["transport"]),
+        headers=open_headers(Vault(settings.encryption_key), stored["id"], stored[HEADERS_COLUMN]),
+    )
+
+
+def seal_headers(vault: Vault, id: int, headers: Mapping[str, str]) -> str | None:
+    """The ciphertext of a server's headers; None where there are none.
+
+    Raises:
+        NotConfiguredError: there is no ENCRYPTION_KEY.
+    """
+    if not headers:
+        return None
+    plain = json.dumps(dict(headers))
+    return vault.encrypt(plain, table=TABLE, column=HEADERS_COLUMN, row_key=id)
+
+
+def open_headers(vault: Vault, id: int, sealed: str | None) -> dict[str, str]:
+    """What ``seal_headers`` sealed.
+
+    Raises:
+        NotConfiguredError: it cannot be decrypted.
+    """
+    if sealed is None:
+        return {}
+    told = json.loads(vault.decrypt(sealed, table=TABLE, column=HEADERS_COLUMN, row_key=id))
+    if not isinstance(told, dict):
+        raise DecryptionError(f"headers of MCP server {id}: unreadable")
+    return {str(name): str(value) for name, value in told.items()}
+
+
+async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask one server for its tools; JSON in and out, so that another process can do it.
+
+    ``told``: ``id``, ``name``, ``url``, ``transport`` and ``headers_encrypted`` of its row. Gives
+    the ``url`` that answered, ``tools`` as ``definition`` makes them, and ``errors``, one text for
+    each tool that cannot be offered.
+
+    Raises:
+        UpstreamError: the server failed; the text names it.
+        NotConfiguredError: its headers cannot be decrypted.
+    """
+    endpoint = endpoint_of(settings, told)
+    try:
+        found = await mcp.list_tools(endpoint, Reach.of(settings))
+    except UpstreamError as error:
+        raise UpstreamError(
+            redact(str(error), settings), status=error.status, retryable=error.retryable
+        ) from None
+    tools: dict[str, dict[str, Any]] = {}
+    errors = []
+    for one in found.tools:
+        try:
+            made = definition(one)
+            if tools.setdefault(made["name"], made) != made:
+                errors.append(
+                    f"MCP server {quoted(endpoint.name)}: two tools {quoted(made['name'])}"
+                )
+        except (ValueError, TypeError, RecursionError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "it cannot be read"
+            text = f"MCP server {quoted(endpoint.name)}: tool {quoted(str(one.get('name')))}: "
+            errors.append(redact(endpoint.redact(text + reason), settings))
+    return {"url": found.url, "tools": list(tools.values()), "errors": errors}
+
+
+async def offered(agent_id: str | None) -> list[OfferedTool]:
+    """The tools of the servers that serve this agent, which may be called now, oldest first."""
+    found = await rows(
+        """SELECT tool.id, tool.name, tool.description, tool.parameters, tool.effect,
+             tool.mcp_tool_name, tool.confirmed, tool.pending,
+             server.name AS server, server.agent_id
+           FROM tool_definition AS tool JOIN mcp_server AS server ON server.id = tool.mcp_server_id
+           WHERE tool.enabled AND server.enabled AND tool.unavailable_reason IS NULL
+             AND (server.agent_id IS NULL OR server.agent_id = $1)
+           ORDER BY tool.id""",
+        agent_id,
+    )
+    return [
+        OfferedTool(
+            name=one["name"],
+            description=offered_description(
+                one["server"], one["mcp_tool_name"], one["description"]
+            ),
+            parameters=_json(one["parameters"]),
+            effect=ToolEffect(one["effect"]),
+            is_of_agent=one["agent_id"] is not None,
+            call=partial(_call, int(one["id"])),
+        )
+        for one in found
+        if not is_held(_json(one["confirmed"]), _json(one["pending"]))
+    ]
+
+
+async def _call(tool_id: int, context: ToolContext, arguments: Mapping[str, Any]) -> str:
+    """Call the tool as its row says now; a call that writes is stored first, and sent once."""
+    stored = await _callable(tool_id, context.agent_id)
+    endpoint = endpoint_of(context.settings, stored)
+    confirmed = _json(stored["confirmed"]) or {}
+    is_repeatable = stored["effect"] == ToolEffect.READS or bool(confirmed.get("idempotent"))
+    if not is_repeatable and not await _begun(context, stored["tool"]):
+        raise ToolFailedError(
+            f"This call was begun before, and its result was lost. {MAY_HAVE_HAPPENED}"
+        )
+    reach, started = Reach.of(context.settings), monotonic()
+    try:
+        try:
+            return await mcp.call_tool(endpoint, reach, stored["mcp_tool_name"], arguments)
+        except UpstreamError as error:
+            is_slow = monotonic() - started > QUICK_SECONDS
+            if is_slow or not error.retryable or error.may_have_happened:
+                raise
+        await sleep(RECONNECT_SECONDS)  # nothing was asked yet: the server may be starting
+        return await mcp.call_tool(endpoint, reach, stored["mcp_tool_name"], arguments)
+    except UpstreamError as error:
+        text = redact(str(error), context.settings)
+        if error.may_have_happened and not is_repeatable:
+            text = f"{text}. {MAY_HAVE_HAPPENED}"
+        raise ToolFailedError(text) from None
+
+
+async def _callable(tool_id: int, agent_id: str | None) -> dict[str, Any]:
+    """The tool and its server, read anew: what was true when the run began may be so no more.
+
+    Raises:
+        RefusedError: it may not be called.
+    """
+    stored = await row(
+        """SELECT server.*, tool.name AS tool, tool.mcp_tool_name, tool.effect, tool.confirmed,
+             tool.pending, tool.unavailable_reason, tool.enabled AS tool_enabled
+           FROM tool_definition AS tool JOIN mcp_server AS server ON server.id = tool.mcp_server_id
+           WHERE tool.id = $1 AND (server.agent_id IS NULL OR server.agent_id = $2)""",
+        tool_id,
+        agent_id,
+    )
+    if stored is None:
+        raise RefusedError("this tool was taken away")
+    if not stored["enabled"] or not stored["tool_enabled"]:
+        raise RefusedError("this tool was switched off")
+    if stored["unavailable_reason"]:
+        raise RefusedError(f"this tool is not available: {stored['unavailable_reason']}")
+    if is_held(_json(stored["confirmed"]), _json(stored["pending"])):
+        raise RefusedError("its server has changed this tool; a person has to confirm it first")
+    return dict(stored)
+
+
+async def _begun(context: ToolContext, tool: str) -> bool:
+    """Note that this very call is about to be sent; False if that was noted before."""
+    async with transaction():
+        await fence(context.lease)
+        noted = await rows(
+            """INSERT INTO mcp_call (execution_id, key, tool) VALUES ($1, $2, $3)
+               ON CONFLICT (execution_id, key) DO NOTHING RETURNING id""",
+            context.execution_id, context.call_key, tool,
+        )  # fmt: skip
+    return bool(noted)
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

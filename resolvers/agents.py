@@ -22,6 +22,7 @@ from resolvers.rows import (
     find,
     lock,
     page,
+    pages,
     unique,
 )
 
@@ -138,12 +139,9 @@ async def list_capabilities(agent_id: str, wanted: All) -> list[AgentCapability]
     return found
 
 
-async def capabilities_of(agent_ids: list[str]) -> list[list[AgentCapability]]:
-    """Each agent's capabilities, oldest first, in the order of ``agent_ids``."""
-    found: dict[str, list[AgentCapability]] = {agent_id: [] for agent_id in agent_ids}
-    for one in await AgentCapability.filter(agent_id__in=agent_ids).order_by("id"):
-        found[one.agent_id].append(one)
-    return [found[agent_id] for agent_id in agent_ids]
+async def capabilities_of(keys: list[tuple[str, int, int]]) -> list[list[AgentCapability]]:
+    """Of each (agent's id, limit, offset) that page of its capabilities, oldest first."""
+    return await pages(AgentCapability, "agent_id", keys, newest_first=False)
 
 
 async def agents_of(ids: list[str]) -> list[Agent | None]:

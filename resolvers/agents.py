@@ -23,6 +23,7 @@ from resolvers.rows import (
     lock,
     page,
     pages,
+    reachable,
     unique,
 )
 
@@ -33,7 +34,7 @@ Rules = Annotated[list[Text], Field(max_length=200)]
 class NewAgent(Input):
     """An agent to create."""
 
-    id: KeyId
+    id: Annotated[KeyId, reachable("seed")]
     name: Name
     role: Role = Field(alias="role_id")
     description: OptionalText = None

@@ -11,10 +11,10 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.routing import Route
 
 from aether import __version__
 from rest_compat.errors import refusal
+from rest_compat.op import ExactRoute
 from rest_compat.shapes import to_json
 
 FOLDER: Final = Path(__file__).parent / "static"
@@ -154,9 +154,9 @@ def _file(path: Path) -> Response:
 
 
 ROUTES: Final = (
-    Route("/", start, methods=["GET"]),
-    Route("/docs", docs, methods=["GET"]),
-    Route("/docs/", docs, methods=["GET"]),
-    Route("/docs/static/{name}", static, methods=["GET"]),
-    Route("/favicon.ico", icon, methods=["GET"]),
+    ExactRoute("/", start, methods=["GET"]),
+    ExactRoute("/docs", docs, methods=["GET"]),
+    ExactRoute("/docs/", docs, methods=["GET"]),
+    ExactRoute("/docs/static/{name}", static, methods=["GET"]),
+    ExactRoute("/favicon.ico", icon, methods=["GET"]),
 )

@@ -201,6 +201,10 @@ class Measure:
         return int(value.value) if isinstance(value, IntValueNode) else None
 
 
+def _operations(document: DocumentNode) -> int:
+    return sum(isinstance(node, OperationDefinitionNode) for node in document.definitions)
+
+
 class RequestLimits(SchemaExtension):
     """Refuses what is over a limit; list it before the document cache."""
 
@@ -231,6 +235,8 @@ class RequestLimits(SchemaExtension):
         document, variables = operation.graphql_document, operation.variables or {}
         if document is None:
             return []
+        if operation._provided_operation_name is None and _operations(document) > 1:  # noqa: SLF001
+            return ["operationName: needed, the query holds several operations"]
         for name, value in variables.items():
             if problem := text_problem(value, name):
                 return [problem]

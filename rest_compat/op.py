@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from aether.errors import InvalidInputError, NotFoundError
-from resolvers.fields import MAX_INTEGER, Input, read, read_strings
+from aether.errors import InvalidInputError
+from resolvers.fields import Input, read, read_id, read_strings
 from rest_compat.shapes import Out, Shape, shaped, to_json
 from rest_compat.wire import body_of, json_object, query_strings
 
@@ -130,19 +130,13 @@ class Op(_Row):
         return read(self.body, {key: one for key, one in told.items() if key not in self.dropped})
 
 
-INTEGER_ID: Final = re.compile("[1-9][0-9]{0,18}")
-
-
 def int_id(call: Call, name: str, noun: str) -> int:
     """The integer id in the path.
 
     Raises:
         NotFoundError: it is not a number, or beyond 64 bits: nothing can have it.
     """
-    text = call.path[name]
-    if not INTEGER_ID.fullmatch(text) or int(text) > MAX_INTEGER:
-        raise NotFoundError(noun, text)
-    return int(text)
+    return read_id(noun, call.path[name])
 
 
 def routes(ops: Iterable[Op]) -> list[Route]:

@@ -1,5 +1,6 @@
 """Composition root of the web process: settings, pool, queue, GraphQL, REST."""
 
+import json
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from aether import aside
 from aether.aside import Aside
@@ -113,7 +115,7 @@ def run(settings: Settings) -> int:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=_Protocol,
             ws="websockets-sansio",
             lifespan="on",
             access_log=False,
@@ -126,6 +128,19 @@ def run(settings: Settings) -> int:
     )
     server.run()
     return 0 if server.started else 1
+
+
+class _Protocol(HttpToolsProtocol):
+    """Refuses what is no HTTP in the shape of every refusal; uvicorn writes plain text."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = json.dumps({"error": "not a valid HTTP request"}).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

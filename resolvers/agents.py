@@ -22,6 +22,8 @@ from resolvers.rows import (
     find,
     lock,
     page,
+    pages,
+    reachable,
     unique,
 )
 
@@ -32,7 +34,7 @@ Rules = Annotated[list[Text], Field(max_length=200)]
 class NewAgent(Input):
     """An agent to create."""
 
-    id: KeyId
+    id: Annotated[KeyId, reachable("seed")]
     name: Name
     role: Role = Field(alias="role_id")
     description: OptionalText = None
@@ -138,12 +140,9 @@ async def list_capabilities(agent_id: str, wanted: All) -> list[AgentCapability]
     return found
 
 
-async def capabilities_of(agent_ids: list[str]) -> list[list[AgentCapability]]:
-    """Each agent's capabilities, oldest first, in the order of ``agent_ids``."""
-    found: dict[str, list[AgentCapability]] = {agent_id: [] for agent_id in agent_ids}
-    for one in await AgentCapability.filter(agent_id__in=agent_ids).order_by("id"):
-        found[one.agent_id].append(one)
-    return [found[agent_id] for agent_id in agent_ids]
+async def capabilities_of(keys: list[tuple[str, int, int]]) -> list[list[AgentCapability]]:
+    """Of each (agent's id, limit, offset) that page of its capabilities, oldest first."""
+    return await pages(AgentCapability, "agent_id", keys, newest_first=False)
 
 
 async def agents_of(ids: list[str]) -> list[Agent | None]:

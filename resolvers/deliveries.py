@@ -23,6 +23,7 @@ from aether.sources.base import Source as Platform
 from aether.vocabulary import DeliveryStatus
 from resolvers.fields import Page, Positive, Source
 from resolvers.rows import LARGEST_LOG_ID, TOGETHER_BYTES, criteria, find, page
+from resolvers.windows import NewestFirst, Slice, Window, cut
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,12 @@ async def list_deliveries(wanted: DeliveryFilter) -> list[Delivery]:
     """Deliveries, newest first, without what may be large: payload, event and extracted."""
     query = Delivery.filter(**criteria(wanted)).order_by("-id")
     return await page(query.only(*LISTED), wanted)
+
+
+async def slice_deliveries(wanted: DeliveryFilter, part: Window) -> Slice[Delivery]:
+    """A window on ``list_deliveries``; the filter's ``limit`` and ``offset`` do not count."""
+    query = Delivery.filter(**criteria(wanted)).only(*LISTED)
+    return await cut(NewestFirst(query), part)
 
 
 async def get_delivery(id: int) -> Delivery:

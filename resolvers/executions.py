@@ -12,7 +12,8 @@ from aether.errors import AetherError, InvalidInputError, NotFoundError
 from aether.models import ExecutionMessage, TaskExecution
 from aether.vocabulary import ExecutionStatus
 from resolvers.fields import Page, Positive, Reference, RowId
-from resolvers.rows import LARGEST_LOG_ID, TOGETHER_BYTES, criteria, each, find, page
+from resolvers.rows import LARGEST_LOG_ID, TOGETHER_BYTES, criteria, each, find, page, pages
+from resolvers.windows import NewestFirst, Slice, Window, cut
 
 Status = Annotated[ExecutionStatus, Strict(strict=False)]
 
@@ -30,6 +31,11 @@ class ExecutionFilter(Page):
 async def list_executions(wanted: ExecutionFilter) -> list[TaskExecution]:
     """Task executions, newest first."""
     return await page(TaskExecution.filter(**criteria(wanted)).order_by("-id"), wanted)
+
+
+async def slice_executions(wanted: ExecutionFilter, part: Window) -> Slice[TaskExecution]:
+    """A window on ``list_executions``; the filter's ``limit`` and ``offset`` do not count."""
+    return await cut(NewestFirst(TaskExecution.filter(**criteria(wanted))), part)
 
 
 async def get_execution(id: int) -> TaskExecution:
@@ -85,12 +91,17 @@ async def executions_of(ids: list[int]) -> list[TaskExecution | None]:
     return await each(TaskExecution, ids)
 
 
-async def executions_of_deliveries(delivery_ids: list[int]) -> list[list[TaskExecution]]:
-    """Each delivery's executions, oldest first, in the order of ``delivery_ids``."""
-    found: dict[int, list[TaskExecution]] = {one: [] for one in delivery_ids}
-    for execution in await TaskExecution.filter(delivery_id__in=delivery_ids).order_by("id"):
-        found[execution.delivery_id].append(execution)
-    return [found[one] for one in delivery_ids]
+async def ids_of_delivery(delivery_id: int) -> list[int]:
+    """The ids of a delivery's executions, in order."""
+    found = await rows(
+        "SELECT id FROM task_execution WHERE delivery_id = $1 ORDER BY id", delivery_id
+    )
+    return [one["id"] for one in found]
+
+
+async def executions_of_deliveries(keys: list[tuple[int, int, int]]) -> list[list[TaskExecution]]:
+    """Of each (delivery's id, limit, offset) that page of its executions, oldest first."""
+    return await pages(TaskExecution, "delivery_id", keys, newest_first=False)
 
 
 async def restart_execution(id: int) -> Restarted:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic.types import Strict
 
-from aether.errors import InvalidInputError
+from aether.errors import InvalidInputError, NotFoundError
 from aether.vocabulary import AgentRole, MemoryScope, SourceName
 
 MAX_INTEGER: Final = 2**63 - 1  # PostgreSQL's bigint
@@ -214,6 +214,17 @@ def read_strings(model: type[M], values: Mapping[str, str]) -> M:
         return model.model_validate_strings(dict(values))
     except ValidationError as error:
         raise invalid_input(error, unknown="unknown parameter") from None
+
+
+def read_id(noun: str, text: str) -> int:
+    """The integer id of a row, as a path or GraphQL's ID gives it.
+
+    Raises:
+        NotFoundError: it is no such number, so nothing has it.
+    """
+    if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > MAX_INTEGER:
+        raise NotFoundError(noun, text)
+    return int(text)
 
 
 def invalid_input(error: ValidationError, *, unknown: str = "unknown field") -> InvalidInputError:

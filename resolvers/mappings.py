@@ -26,6 +26,7 @@ from resolvers.rows import (
     find,
     lock,
     page,
+    pages,
     unique,
 )
 
@@ -129,12 +130,9 @@ async def list_trigger_mappings(wanted: TriggerMappingFilter) -> list[TriggerTas
     return await page(TriggerTaskMapping.filter(**criteria(wanted)).order_by("id"), wanted)
 
 
-async def trigger_mappings_of(task_ids: list[str]) -> list[list[TriggerTaskMapping]]:
-    """Each task's mappings, oldest first, in the order of ``task_ids``."""
-    found: dict[str, list[TriggerTaskMapping]] = {task_id: [] for task_id in task_ids}
-    for one in await TriggerTaskMapping.filter(task_id__in=task_ids).order_by("id"):
-        found[one.task_id].append(one)
-    return [found[task_id] for task_id in task_ids]
+async def trigger_mappings_of(keys: list[tuple[str, int, int]]) -> list[list[TriggerTaskMapping]]:
+    """Of each (task's id, limit, offset) that page of its mappings, oldest first."""
+    return await pages(TriggerTaskMapping, "task_id", keys, newest_first=False)
 
 
 async def create_trigger_mapping(new: NewTriggerMapping) -> TriggerTaskMapping:

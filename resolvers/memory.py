@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic.types import Strict
 from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
 
 from aether import audit
 from aether.clock import now
@@ -32,6 +33,7 @@ from resolvers.fields import (
     Text,
 )
 from resolvers.rows import KeyRef, criteria, page
+from resolvers.windows import NewestCreatedFirst, Slice, Window, cut
 
 
 class MemorySearchMode(StrEnum):
@@ -131,9 +133,17 @@ async def search_memories(wanted: MemorySearch) -> list[Recalled]:
 
 async def list_memories(wanted: MemoryFilter) -> list[Memory]:
     """Memories, newest first, people's and agents'."""
+    return await page(_live(wanted).order_by("-created_at", "-id"), wanted)
+
+
+async def slice_memories(wanted: MemoryFilter, part: Window) -> Slice[Memory]:
+    """A window on ``list_memories``; the filter's ``limit`` and ``offset`` do not count."""
+    return await cut(NewestCreatedFirst(_live(wanted)), part)
+
+
+def _live(wanted: MemoryFilter) -> QuerySet[Memory]:
     live = Q(expires_at__isnull=True) | Q(expires_at__gt=now())
-    query = Memory.filter(live, **criteria(wanted)).order_by("-created_at", "-id")
-    return await page(query, wanted)
+    return Memory.filter(live, **criteria(wanted))
 
 
 async def get_memory(key: str, place: MemoryPlace) -> Memory:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
@@ -32,6 +32,17 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=64), *_NOT_BLA
 """A capability, a category: 1 to 64 characters, kept as sent."""
 Names = Annotated[list[Label], Field(max_length=200)]
 """Names of tools or capabilities; whether they exist is asked when they are used."""
+
+
+def reachable(*paths: str) -> AfterValidator:
+    """Of an id: it must not be one of the words that are paths of their own beside ``/{id}``."""
+
+    def check(value: str) -> str:
+        if value in paths:
+            raise ValueError(f"must not be {value}, which is a path of its own")
+        return value
+
+    return AfterValidator(check)
 
 
 class All(Input):

@@ -1,8 +1,8 @@
 """Task definitions: list, read, create, change, delete."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.types import Strict
 
 from aether import audit
@@ -32,20 +32,12 @@ from resolvers.rows import (
     find,
     lock,
     page,
+    reachable,
     unique,
 )
 
-SHADOWED: Final = ("triggers", "sources", "seed")
-"""Ids that the reference's own paths stand for: ``/api/tasks/triggers``."""
-
-
-def _reachable(id: str) -> str:
-    if id in SHADOWED:
-        raise ValueError(f"must not be {id}, which is a path of its own")
-    return id
-
-
-TaskId = Annotated[KeyId, AfterValidator(_reachable)]
+TaskId = Annotated[KeyId, reachable("triggers", "sources", "seed")]
+"""The reference has paths of these names: ``/api/tasks/triggers``."""
 Reach = Annotated[ToolReach, Strict(strict=False)]
 Scopes = Annotated[list[Scope], Field(max_length=len(MemoryScope))]
 Rounds = Annotated[int, Strict(), Field(ge=0, le=100), INTEGRAL]

@@ -26,6 +26,7 @@ from resolvers.rows import (
     pages,
     unique,
 )
+from resolvers.windows import NewestFirst, Slice, Window, cut
 
 NAME: Final = r"^[A-Za-z0-9_-]{1,64}$"
 """What model providers take as a function's name:
@@ -168,6 +169,11 @@ def pending_of(tool: Any) -> PendingTool | None:
 async def list_tool_executions(wanted: ToolExecutionFilter) -> list[ToolExecution]:
     """Tool executions, newest first."""
     return await page(ToolExecution.filter(**criteria(wanted)).order_by("-id"), wanted)
+
+
+async def slice_tool_executions(wanted: ToolExecutionFilter, part: Window) -> Slice[ToolExecution]:
+    """A window on ``list_tool_executions``; the filter's ``limit`` and ``offset`` do not count."""
+    return await cut(NewestFirst(ToolExecution.filter(**criteria(wanted))), part)
 
 
 async def tool_executions_of(keys: list[tuple[int, int, int]]) -> list[list[ToolExecution]]:

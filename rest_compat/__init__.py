@@ -18,6 +18,7 @@ from rest_compat import (
     monitoring,
     openapi,
     polling,
+    pages,
     projects,
     tasks,
     tools,
@@ -50,8 +51,8 @@ __all__ = ["OPS", "exception_handlers", "middleware", "rest_routes"]
 
 
 def rest_routes() -> list[Route]:
-    """All routes. Give them to an application whose router has ``redirect_slashes = False``."""
-    return routes((*OPS, openapi.operation(OPS)))
+    """All routes and pages. Give them to an application with ``redirect_slashes = False``."""
+    return [*routes((*OPS, openapi.operation(OPS))), *pages.ROUTES]
 
 
 def middleware(settings: Settings) -> list[Middleware]:

@@ -84,8 +84,7 @@ async def list_deliveries(call: Call) -> Any:
 
 async def get_delivery(call: Call) -> Any:
     found = await deliveries.get_delivery(int_id(call, "id", "delivery"))
-    [started] = await executions.executions_of_deliveries([found.id])
-    return _Detail(delivery=found, executions=[one.id for one in started])
+    return _Detail(delivery=found, executions=await executions.ids_of_delivery(found.id))
 
 
 async def replay_delivery(call: Call) -> Any:

@@ -56,11 +56,11 @@ async def _unrouted(request: HTTPConnection, error: Exception) -> Response:
 
 
 def _allowed(request: HTTPConnection) -> set[str]:
-    methods: set[str] = set()
+    """The methods of the first route that matches: one route has a path's methods all."""
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return methods
+            return route.methods or set()
+    return set()
 
 
 async def _out_of_reach(request: HTTPConnection, error: Exception) -> Response:

@@ -5,9 +5,10 @@ addressed to a loopback name, so that a tunnel made for webhooks, or a page whos
 rebound to 127.0.0.1, reaches nothing. Webhooks prove themselves by signature and /health tells
 nothing: both are open.
 
-A browser sends no token when it opens a page or a socket. So, with API_TOKEN, it gets the
-GraphiQL page with its files, which hold no data, and a socket on /graphql without a header: there
-the view asks for the token at ``connection_init``, before it runs anything.
+A browser sends no token when it opens a page or a socket. So, with API_TOKEN, it gets the start
+page, the pages of REST and GraphQL with their files, and the icon, none of which holds data; and a
+socket on /graphql without a header: there the view asks for the token at ``connection_init``,
+before it runs anything.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(:\d{0,5})?")
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 GRAPHQL: Final = re.compile(r"/graphql/?")
 GRAPHIQL_FILE: Final = re.compile(r"/graphql/static/graphiql/[a-z.-]+")
+PAGE: Final = re.compile(r"/docs/?|/docs/static/[a-z.-]+|/favicon\.ico")
 GRAPHIQL_PARAMETERS: Final = frozenset({"q", "variables", "headers"})
 """What the page keeps in its own address. None of them makes /graphql run anything."""
 
@@ -131,7 +133,7 @@ class _TokenCheck:
 
 
 def _is_a_browsers_first(scope: Scope) -> bool:
-    """A socket whose token is still to come, the GraphiQL page, or a file of it."""
+    """A socket whose token is still to come, a page, or a file of one."""
     headers = Headers(scope=scope)
     if "authorization" in headers:
         return False  # told by it, right or wrong
@@ -140,10 +142,13 @@ def _is_a_browsers_first(scope: Scope) -> bool:
         return GRAPHQL.fullmatch(path) is not None
     if scope["method"] not in {"GET", "HEAD"}:
         return False
-    if GRAPHQL.fullmatch(path) and "text/html" in headers.get("accept", ""):
+    is_page = "text/html" in headers.get("accept", "")
+    if path == "/":
+        return is_page  # what programs are told there names our version
+    if GRAPHQL.fullmatch(path) and is_page:
         told = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         return {name for name, _ in told} <= GRAPHIQL_PARAMETERS
-    return GRAPHIQL_FILE.fullmatch(path) is not None
+    return bool(GRAPHIQL_FILE.fullmatch(path) or PAGE.fullmatch(path))
 
 
 class _Cors(CORSMiddleware):

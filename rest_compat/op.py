@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
-from aether.errors import NotFoundError
-from resolvers.fields import MAX_INTEGER, Input, read, read_strings
+from aether.errors import InvalidInputError
+from resolvers.fields import Input, read, read_id, read_strings
 from rest_compat.shapes import Out, Shape, shaped, to_json
 from rest_compat.wire import body_of, json_object, query_strings
 
@@ -120,14 +121,13 @@ class Op(_Row):
     async def _body(self, request: Request) -> BaseModel | None:
         if self.body is None:
             return None
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise InvalidInputError("content-encoding", "send the body as it is")
         async with body_of(request) as raw:
             if not raw.strip() and self.body_optional:
                 return read(self.body, {})
             told = json_object(raw, request.headers.get("content-type"))
         return read(self.body, {key: one for key, one in told.items() if key not in self.dropped})
-
-
-INTEGER_ID: Final = re.compile("[1-9][0-9]{0,18}")
 
 
 def int_id(call: Call, name: str, noun: str) -> int:
@@ -136,10 +136,7 @@ def int_id(call: Call, name: str, noun: str) -> int:
     Raises:
         NotFoundError: it is not a number, or beyond 64 bits: nothing can have it.
     """
-    text = call.path[name]
-    if not INTEGER_ID.fullmatch(text) or int(text) > MAX_INTEGER:
-        raise NotFoundError(noun, text)
-    return int(text)
+    return read_id(noun, call.path[name])
 
 
 def routes(ops: Iterable[Op]) -> list[Route]:
@@ -158,7 +155,8 @@ def routes(ops: Iterable[Op]) -> list[Route]:
         if op.method in methods:
             raise ValueError(f"{op.method} {op.path} stands twice in the tables")
         methods[op.method] = op
-    return [_route(path, by_path[path]) for path in sorted(by_path, key=_precedence)]
+    words = frozenset(path for path in by_path if "{" not in path)
+    return [_route(path, by_path[path], words) for path in sorted(by_path, key=_precedence)]
 
 
 def _precedence(path: str) -> tuple[bool, int, list[tuple[bool, str]]]:
@@ -166,9 +164,25 @@ def _precedence(path: str) -> tuple[bool, int, list[tuple[bool, str]]]:
     return ":path}" in path, len(segments), [(one.startswith("{"), one) for one in segments]
 
 
-def _route(path: str, by_method: Mapping[str, Op]) -> Route:
+def _route(path: str, by_method: Mapping[str, Op], words: frozenset[str]) -> Route:
+    # An agent's or a task's id may not be such a word, a memory's key may: DELETE
+    # /api/tasks/triggers is no task's, GET /api/memory/search is a memory's.
+    reserved = words if "{" in path and ":path}" not in path else frozenset()
+
     async def endpoint(request: Request) -> Response:
+        asked = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if asked in reserved:
+            raise HTTPException(405)
         method = "GET" if request.method == "HEAD" else request.method
         return await by_method[method].respond(request)
 
-    return Route(path, endpoint, methods=list(by_method), name=path)
+    return ExactRoute(path, endpoint, methods=list(by_method), name=path)
+
+
+class ExactRoute(Route):
+    """Starlette's route; its regular expression alone lets a line end after the path pass."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["path"].endswith("\n") and not self.path.endswith("}"):
+            return Match.NONE, {}
+        return super().matches(scope)

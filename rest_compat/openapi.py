@@ -150,9 +150,18 @@ def _query_parameters(
     model = components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     needed = model.get("required", ())
     return [
-        {"name": name, "in": "query", "required": name in needed, "schema": one}
+        {"name": name, "in": "query", "required": name in needed, "schema": _never_null(one)}
         for name, one in model.get("properties", {}).items()
     ]
+
+
+def _never_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a parameter: one that is not there is left out, never null."""
+    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    rest = {name: one for name, one in schema.items() if name not in {"anyOf", "default"}}
+    return {**kinds[0], **rest}
 
 
 def _responses(op: Op, schemas: Schemas) -> dict[str, Any]:

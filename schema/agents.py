@@ -10,11 +10,12 @@ from resolvers.fields import Page, read
 from schema import rows
 from schema.arguments import chosen, described_like
 from schema.audit import AuditEntry
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
 from schema.enums import AgentRole
 from schema.inputs import input_from_model, row_id
 from schema.limits import DEFAULT_PAGE
-from schema.paging import Limit, Offset
+from schema.paging import InnerLimit, Limit, Offset, inner_page
 
 AgentId = Annotated[strawberry.ID, strawberry.argument(description="The agent's id.")]
 
@@ -57,8 +58,11 @@ class Agent:
     updated_at: datetime = strawberry.field(description="When it was last changed.")
 
     @strawberry.field(description="The labels that it declares, oldest first.")
-    async def capabilities(self, info: Info) -> list[AgentCapability]:
-        found = await info.context.loaders.load(agents.capabilities_of, str(self.id))
+    async def capabilities(
+        self, info: Info, limit: InnerLimit = None, offset: Offset = 0
+    ) -> list[AgentCapability]:
+        key = (str(self.id), *inner_page(limit, offset))
+        found = await info.context.loaders.load(agents.capabilities_of, key)
         return rows.many(AgentCapability, found)
 
     @strawberry.field(description="What it did and what was done to it, newest first.")
@@ -68,6 +72,24 @@ class Agent:
         wanted = chosen(Page, limit=limit, offset=offset)
         key = (str(self.id), wanted.limit, wanted.offset)
         return rows.many(AuditEntry, await info.context.loaders.load(audit.audit_of, key))
+
+    @strawberry.field(description="What it did and what was done to it, by cursors, newest first.")
+    async def audit_connection(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[AuditEntry] | None:
+        load, agent_id = info.context.loaders.load, str(self.id)
+        part = window_of("audit", first, after, last, before)
+        return connection(
+            AuditEntry,
+            "audit",
+            await load(audit.audit_slices_of, (agent_id, part)),
+            count=lambda: load(audit.audit_counts_of, agent_id),
+        )
 
 
 @described_like(Agent)

@@ -9,6 +9,7 @@ from resolvers import agents, audit, executions
 from resolvers.fields import Page
 from schema import rows
 from schema.arguments import chosen
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
 from schema.limits import DEFAULT_PAGE
 from schema.paging import Limit, Offset
@@ -16,6 +17,9 @@ from schema.paging import Limit, Offset
 if TYPE_CHECKING:
     from schema.agents import Agent
     from schema.executions import TaskExecution
+
+
+AgentId = Annotated[strawberry.ID, strawberry.argument(description="The agent's id.")]
 
 
 @strawberry.type(description="One act of an agent, or one thing done to it; outlives the agent.")
@@ -60,9 +64,25 @@ class Query:
     )
     async def audit_entries(
         self,
-        agent_id: Annotated[strawberry.ID, strawberry.argument(description="The agent's id.")],
+        agent_id: AgentId,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[AuditEntry] | None:
         wanted = chosen(Page, limit=limit, offset=offset)
         return rows.many(AuditEntry, await audit.list_agent_audit(agent_id, wanted))
+
+    @strawberry.field(
+        description="The audit log of an agent by cursors, newest first, also of one that is "
+        "deleted; NOT_FOUND if there is no such agent and nothing was ever recorded of one."
+    )
+    async def audit_entries_connection(
+        self,
+        agent_id: AgentId,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[AuditEntry] | None:
+        part = window_of("audit", first, after, last, before)
+        found = await audit.slice_agent_audit(agent_id, part)
+        return connection(AuditEntry, "audit", found)

@@ -8,17 +8,28 @@ import strawberry
 from resolvers import deliveries, executions, projects
 from schema import rows
 from schema.arguments import chosen, number
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
 from schema.enums import DeliveryStatus, SourceName
 from schema.inputs import row_id
 from schema.limits import DEFAULT_PAGE
-from schema.paging import Limit, Offset
+from schema.paging import InnerLimit, Limit, Offset, inner_page
 from schema.projects import Project
 
 if TYPE_CHECKING:
     from schema.executions import TaskExecution
 
 DeliveryId = Annotated[strawberry.ID, strawberry.argument(description="The delivery's id.")]
+OfSource = Annotated[
+    SourceName | None, strawberry.argument(description="Only those from this platform.")
+]
+OfStatus = Annotated[
+    DeliveryStatus | None, strawberry.argument(description="Only those that this became of.")
+]
+OfProject = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only those of our project with this id."),
+]
 
 
 @strawberry.type(description="One verified webhook or one polled change, stored once.")
@@ -72,9 +83,10 @@ class Delivery:
 
     @strawberry.field(description="What it started, oldest first.")
     async def executions(
-        self, info: Info
+        self, info: Info, limit: InnerLimit = None, offset: Offset = 0
     ) -> list[Annotated["TaskExecution", strawberry.lazy("schema.executions")]]:
-        found = await info.context.loaders.load(executions.executions_of_deliveries, int(self.id))
+        key = (int(self.id), *inner_page(limit, offset))
+        found = await info.context.loaders.load(executions.executions_of_deliveries, key)
         return cast("list[TaskExecution]", found)
 
     @strawberry.field(
@@ -101,34 +113,50 @@ async def _content(delivery: Delivery, info: Info) -> deliveries.Content:
     return cast("deliveries.Content", found)  # an error is raised by the loader
 
 
+def _wanted(
+    source: SourceName | None,
+    status: DeliveryStatus | None,
+    project_id: strawberry.ID | None,
+    **page: int,
+) -> deliveries.DeliveryFilter:
+    return chosen(
+        deliveries.DeliveryFilter,
+        source=source,
+        status=status,
+        project_id=number("projectId", project_id),
+        **page,
+    )
+
+
 @strawberry.type
 class Query:
     @strawberry.field(description="Deliveries, newest first.")
     async def deliveries(
         self,
-        source: Annotated[
-            SourceName | None, strawberry.argument(description="Only those from this platform.")
-        ] = None,
-        status: Annotated[
-            DeliveryStatus | None,
-            strawberry.argument(description="Only those that this became of."),
-        ] = None,
-        project_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those of our project with this id."),
-        ] = None,
+        source: OfSource = None,
+        status: OfStatus = None,
+        project_id: OfProject = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[Delivery] | None:
-        wanted = chosen(
-            deliveries.DeliveryFilter,
-            source=source,
-            status=status,
-            project_id=number("projectId", project_id),
-            limit=limit,
-            offset=offset,
-        )
+        wanted = _wanted(source, status, project_id, limit=limit, offset=offset)
         return rows.many(Delivery, await deliveries.list_deliveries(wanted))
+
+    @strawberry.field(description="Deliveries by cursors, newest first.")
+    async def deliveries_connection(
+        self,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        source: OfSource = None,
+        status: OfStatus = None,
+        project_id: OfProject = None,
+    ) -> Connection[Delivery] | None:
+        wanted = _wanted(source, status, project_id)
+        part = window_of("delivery", first, after, last, before)
+        found = await deliveries.slice_deliveries(wanted, part)
+        return connection(Delivery, "delivery", found)
 
     @strawberry.field(description="One delivery; null, with NOT_FOUND, if there is none.")
     async def delivery(self, id: DeliveryId) -> Delivery | None:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from graphql import GraphQLError
@@ -87,3 +87,14 @@ def code_of_status(status: int) -> ErrorCode:
 def error_body(text: str, code: ErrorCode) -> dict[str, Any]:
     """What is answered when no operation was run: GraphQL's shape, without ``data``."""
     return {"errors": [{"message": text, "extensions": {"code": code}}]}
+
+
+def refused_before_it_ran(answer: Mapping[str, Any]) -> int | None:
+    """The status of an answer to an operation that was not run; None: it was run.
+
+    An error of a field, also one that leaves no data at all, says where it stands.
+    """
+    errors = answer.get("errors") or ()
+    if not errors or answer.get("data") is not None or any("path" in one for one in errors):
+        return None
+    return HTTP_STATUS[ErrorCode(errors[0]["extensions"]["code"])]

@@ -10,6 +10,7 @@ from resolvers.fields import Page
 from schema import rows
 from schema.agents import Agent
 from schema.arguments import chosen, number
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
 from schema.deliveries import Delivery
 from schema.enums import ExecutionStatus, SourceName
@@ -21,6 +22,23 @@ from schema.scalars import BigInt
 from schema.tasks import TaskDefinition
 from schema.tools import ToolExecution
 
+OfTask = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Only those of the task with this id.")
+]
+OfAgent = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Only those of the agent with this id.")
+]
+OfProject = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only those of our project with this id."),
+]
+OfDelivery = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only those for the delivery with this id."),
+]
+OfStatus = Annotated[
+    ExecutionStatus | None, strawberry.argument(description="Only those that stand here.")
+]
 ExecutionId = Annotated[strawberry.ID, strawberry.argument(description="The task execution's id.")]
 
 
@@ -139,44 +157,60 @@ class TaskExecution:
         )
 
 
+def _wanted(
+    task_id: strawberry.ID | None,
+    agent_id: strawberry.ID | None,
+    project_id: strawberry.ID | None,
+    delivery_id: strawberry.ID | None,
+    status: ExecutionStatus | None,
+    **page: int,
+) -> executions.ExecutionFilter:
+    return chosen(
+        executions.ExecutionFilter,
+        task_id=task_id,
+        agent_id=agent_id,
+        project_id=number("projectId", project_id),
+        delivery_id=number("deliveryId", delivery_id),
+        status=status,
+        **page,
+    )
+
+
 @strawberry.type
 class Query:
     @strawberry.field(description="Task executions, newest first.")
     async def task_executions(
         self,
-        task_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those of the task with this id."),
-        ] = None,
-        agent_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those of the agent with this id."),
-        ] = None,
-        project_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those of our project with this id."),
-        ] = None,
-        delivery_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those for the delivery with this id."),
-        ] = None,
-        status: Annotated[
-            ExecutionStatus | None, strawberry.argument(description="Only those that stand here.")
-        ] = None,
+        task_id: OfTask = None,
+        agent_id: OfAgent = None,
+        project_id: OfProject = None,
+        delivery_id: OfDelivery = None,
+        status: OfStatus = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[TaskExecution] | None:
-        wanted = chosen(
-            executions.ExecutionFilter,
-            task_id=task_id,
-            agent_id=agent_id,
-            project_id=number("projectId", project_id),
-            delivery_id=number("deliveryId", delivery_id),
-            status=status,
-            limit=limit,
-            offset=offset,
+        wanted = _wanted(
+            task_id, agent_id, project_id, delivery_id, status, limit=limit, offset=offset
         )
         return rows.many(TaskExecution, await executions.list_executions(wanted))
+
+    @strawberry.field(description="Task executions by cursors, newest first.")
+    async def task_executions_connection(
+        self,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        task_id: OfTask = None,
+        agent_id: OfAgent = None,
+        project_id: OfProject = None,
+        delivery_id: OfDelivery = None,
+        status: OfStatus = None,
+    ) -> Connection[TaskExecution] | None:
+        wanted = _wanted(task_id, agent_id, project_id, delivery_id, status)
+        part = window_of("execution", first, after, last, before)
+        found = await executions.slice_executions(wanted, part)
+        return connection(TaskExecution, "execution", found)
 
     @strawberry.field(description="One task execution; null, with NOT_FOUND, if there is none.")
     async def task_execution(self, id: ExecutionId) -> TaskExecution | None:

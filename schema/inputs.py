@@ -14,9 +14,9 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
-from aether.errors import InvalidInputError, NotFoundError
-from resolvers.fields import invalid_input
-from schema.scalars import DIGITS, LARGEST_BIG_INT
+from aether.errors import InvalidInputError
+from resolvers.fields import invalid_input, read_id
+from schema.scalars import DIGITS
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -142,6 +142,4 @@ def row_id(noun: str, id: strawberry.ID) -> int:
     Raises:
         NotFoundError: it is no such number, so nothing has it.
     """
-    if DIGITS.fullmatch(id) and abs(int(id)) <= LARGEST_BIG_INT:
-        return int(id)
-    raise NotFoundError(noun, str(id))
+    return read_id(noun, str(id))

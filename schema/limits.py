@@ -44,14 +44,14 @@ MAX_COST: Final = 20_000  # fields of the answer at worst
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
-UNPAGED_LIST: Final = 10  # assumed length of a list of objects that takes no limit
+UNPAGED_LIST: Final = 10  # assumed length of a list of objects where no limit is given or known
 INTROSPECTION_COST: Final = MAX_COST // 2 - 1_000  # so two of them in one request, not more
 COUNTED: Final = 10**9  # counting stops here; numbers beyond say nothing more
 
 LIMITS_TEXT: Final = (
     f"A request may have {MAX_DEPTH} levels of fields, {MAX_ALIASES} aliases, {MAX_DIRECTIVES} "
     f"directives, {MAX_TOKENS} tokens, {MAX_CHARACTERS} characters, and ask for {MAX_COST} fields "
-    f"in its answer at worst; a `limit` is from 1 to {MAX_PAGE}."
+    f"in its answer at worst; `limit`, `first` and `last` are from 1 to {MAX_PAGE}."
 )
 """The limits in words, for the schema's description."""
 
@@ -153,31 +153,43 @@ class Measure:
     def _field(self, node: FieldNode, parent: Any) -> Size:
         name = node.name.value
         found = self.schema.get_field(parent, name) if is_composite_type(parent) else None
-        inner = self._selection(node.selection_set, get_named_type(found.type) if found else None)
-        depth, cost, aliases, directives = inner
+        kind = get_named_type(found.type) if found else None
+        depth, cost, aliases, directives = self._selection(node.selection_set, kind)
         if name in ("__schema", "__type"):
             depth, cost = 0, INTROSPECTION_COST
+        elif kind is not None and kind.name == "PageInfo":
+            cost = 0  # one a connection, though what is in one counts as often as it lists
         elif found is not None:
-            cost *= self._page(node, found)
+            cost *= self._page(node, found, parent)
         return Size(depth + 1, min(cost + 1, COUNTED), aliases + bool(node.alias), directives)
 
-    def _page(self, node: FieldNode, found: GraphQLField) -> int:
+    def _page(self, node: FieldNode, found: GraphQLField, parent: Any) -> int:
         """How many objects the field may give."""
         given = {argument.name.value: argument.value for argument in node.arguments or ()}
         offset = self._number(given.get("offset"))
         if offset is not None and offset < 0:
             self.problems["offset: must be at least 0"] = None
         if "limit" in found.args:
-            limit = self._number(given.get("limit"))
-            if limit is None:
-                default = found.args["limit"].default_value
-                return default if isinstance(default, int) else DEFAULT_PAGE
-            if limit < 1:
-                self.problems["limit: must be at least 1"] = None
-            elif limit > MAX_PAGE:
-                self.problems[f"limit: must be at most {MAX_PAGE}"] = None
-            return max(1, min(limit, MAX_PAGE))
-        return UNPAGED_LIST if isinstance(get_nullable_type(found.type), GraphQLList) else 1
+            default = found.args["limit"].default_value
+            usual = default if isinstance(default, int) else UNPAGED_LIST
+            return self._size("limit", given) or usual
+        if "first" in found.args:  # a connection: what it lists is counted here, once
+            sizes = (self._size(name, given) for name in ("first", "last"))
+            return max((one for one in sizes if one is not None), default=DEFAULT_PAGE)
+        if not isinstance(get_nullable_type(found.type), GraphQLList):
+            return 1
+        return 1 if "pageInfo" in getattr(parent, "fields", ()) else UNPAGED_LIST
+
+    def _size(self, name: str, given: Mapping[str, Any]) -> int | None:
+        """The page size in an argument, brought into its bounds; None: it is not given."""
+        size = self._number(given.get(name))
+        if size is None:
+            return None
+        if size < 1:
+            self.problems[f"{name}: must be at least 1"] = None
+        elif size > MAX_PAGE:
+            self.problems[f"{name}: must be at most {MAX_PAGE}"] = None
+        return max(1, min(size, MAX_PAGE))
 
     def _number(self, value: Any) -> int | None:
         if isinstance(value, VariableNode):
@@ -187,6 +199,10 @@ class Measure:
                 return sent if isinstance(sent, int) and not isinstance(sent, bool) else None
             value = self._defaults.get(name)
         return int(value.value) if isinstance(value, IntValueNode) else None
+
+
+def _operations(document: DocumentNode) -> int:
+    return sum(isinstance(node, OperationDefinitionNode) for node in document.definitions)
 
 
 class RequestLimits(SchemaExtension):
@@ -219,6 +235,8 @@ class RequestLimits(SchemaExtension):
         document, variables = operation.graphql_document, operation.variables or {}
         if document is None:
             return []
+        if operation._provided_operation_name is None and _operations(document) > 1:  # noqa: SLF001
+            return ["operationName: needed, the query holds several operations"]
         for name, value in variables.items():
             if problem := text_problem(value, name):
                 return [problem]

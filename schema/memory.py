@@ -8,6 +8,7 @@ import strawberry
 from resolvers import memory
 from schema import rows
 from schema.arguments import chosen, described_like, number
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.enums import MemoryScope, MemorySearchMode
 from schema.inputs import input_from_model
 from schema.limits import DEFAULT_PAGE
@@ -27,6 +28,7 @@ OfProject = Annotated[
 OfScope = Annotated[
     MemoryScope | None, strawberry.argument(description="Only those of this scope.")
 ]
+OfKeySpace = Annotated[str | None, strawberry.argument(description="Only those of this key space.")]
 
 
 @strawberry.type(description="One thing remembered; once expired it does not exist.")
@@ -86,6 +88,23 @@ class MemoryInput(memory.NewMemory):
     pass
 
 
+def _wanted(
+    agent_id: strawberry.ID | None,
+    project_id: strawberry.ID | None,
+    scope: MemoryScope | None,
+    key_space: str | None,
+    **page: int,
+) -> memory.MemoryFilter:
+    return chosen(
+        memory.MemoryFilter,
+        agent_id=agent_id,
+        project_id=number("projectId", project_id),
+        scope=scope,
+        key_space=key_space,
+        **page,
+    )
+
+
 @strawberry.type
 class Query:
     @strawberry.field(description="Memories, people's and agents', newest first.")
@@ -94,22 +113,28 @@ class Query:
         agent_id: OfAgent = None,
         project_id: OfProject = None,
         scope: OfScope = None,
-        key_space: Annotated[
-            str | None, strawberry.argument(description="Only those of this key space.")
-        ] = None,
+        key_space: OfKeySpace = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[Memory] | None:
-        wanted = chosen(
-            memory.MemoryFilter,
-            agent_id=agent_id,
-            project_id=number("projectId", project_id),
-            scope=scope,
-            key_space=key_space,
-            limit=limit,
-            offset=offset,
-        )
+        wanted = _wanted(agent_id, project_id, scope, key_space, limit=limit, offset=offset)
         return rows.many(Memory, await memory.list_memories(wanted))
+
+    @strawberry.field(description="Memories by cursors, people's and agents', newest first.")
+    async def memories_connection(
+        self,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        agent_id: OfAgent = None,
+        project_id: OfProject = None,
+        scope: OfScope = None,
+        key_space: OfKeySpace = None,
+    ) -> Connection[Memory] | None:
+        wanted = _wanted(agent_id, project_id, scope, key_space)
+        part = window_of("memory", first, after, last, before)
+        return connection(Memory, "memory", await memory.slice_memories(wanted, part))
 
     @strawberry.field(description="One memory; null, with NOT_FOUND, if there is none.")
     async def memory(self, key: MemoryKey, key_space: KeySpace = "") -> Memory | None:

@@ -13,7 +13,7 @@ from schema.context import Info
 from schema.enums import MemoryScope, ToolReach
 from schema.inputs import input_from_model
 from schema.limits import DEFAULT_PAGE
-from schema.paging import Limit, Offset
+from schema.paging import InnerLimit, Limit, Offset, inner_page
 
 if TYPE_CHECKING:
     from schema.mappings import TriggerTaskMapping
@@ -65,9 +65,10 @@ class TaskDefinition:
 
     @strawberry.field(description="What starts it, oldest first.")
     async def triggers(
-        self, info: Info
+        self, info: Info, limit: InnerLimit = None, offset: Offset = 0
     ) -> list[Annotated["TriggerTaskMapping", strawberry.lazy("schema.mappings")]]:
-        found = await info.context.loaders.load(mappings.trigger_mappings_of, str(self.id))
+        key = (str(self.id), *inner_page(limit, offset))
+        found = await info.context.loaders.load(mappings.trigger_mappings_of, key)
         return cast("list[TriggerTaskMapping]", found)
 
 

@@ -41,11 +41,11 @@ def _dotted(place: Any) -> str:
 
 def _unfit(text: str) -> str | None:
     if "\0" in text:
-        return "must not contain NUL"
+        return "must not hold a NUL character"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "must not contain a lone surrogate"
+        return "must not hold a lone surrogate"
     return None
 
 

@@ -9,6 +9,7 @@ from resolvers import agents, executions, mcp_discovery, mcp_servers, tools
 from schema import rows
 from schema.agents import Agent
 from schema.arguments import chosen, described_like, number
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
 from schema.enums import ToolEffect, ToolExecutionStatus
 from schema.inputs import input_from_model, row_id
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from schema.mcp_servers import McpServer
 
 ToolId = Annotated[strawberry.ID, strawberry.argument(description="The tool definition's id.")]
+OfAgent = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Only those of the agent with this id.")
+]
+OfExecution = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only those of the task execution with this id."),
+]
+OfTool = Annotated[
+    str | None, strawberry.argument(description="Only those of the tool of this name.")
+]
+OfStatus = Annotated[
+    ToolExecutionStatus | None, strawberry.argument(description="Only those that this became of.")
+]
 
 
 @strawberry.type(description="What an MCP server tells of a tool since it was confirmed.")
@@ -136,6 +150,23 @@ class ToolDefinitionChangesInput(tools.ToolChanges):
     pass
 
 
+def _wanted(
+    agent_id: strawberry.ID | None,
+    execution_id: strawberry.ID | None,
+    tool: str | None,
+    status: ToolExecutionStatus | None,
+    **page: int,
+) -> tools.ToolExecutionFilter:
+    return chosen(
+        tools.ToolExecutionFilter,
+        agent_id=agent_id,
+        execution_id=number("executionId", execution_id),
+        tool=tool,
+        status=status,
+        **page,
+    )
+
+
 @strawberry.type
 class Query:
     @strawberry.field(description="Tool definitions, oldest first.")
@@ -162,34 +193,32 @@ class Query:
     @strawberry.field(description="Tool executions, newest first.")
     async def tool_executions(
         self,
-        agent_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those of the agent with this id."),
-        ] = None,
-        execution_id: Annotated[
-            strawberry.ID | None,
-            strawberry.argument(description="Only those of the task execution with this id."),
-        ] = None,
-        tool: Annotated[
-            str | None, strawberry.argument(description="Only those of the tool of this name.")
-        ] = None,
-        status: Annotated[
-            ToolExecutionStatus | None,
-            strawberry.argument(description="Only those that this became of."),
-        ] = None,
+        agent_id: OfAgent = None,
+        execution_id: OfExecution = None,
+        tool: OfTool = None,
+        status: OfStatus = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[ToolExecution] | None:
-        wanted = chosen(
-            tools.ToolExecutionFilter,
-            agent_id=agent_id,
-            execution_id=number("executionId", execution_id),
-            tool=tool,
-            status=status,
-            limit=limit,
-            offset=offset,
-        )
+        wanted = _wanted(agent_id, execution_id, tool, status, limit=limit, offset=offset)
         return rows.many(ToolExecution, await tools.list_tool_executions(wanted))
+
+    @strawberry.field(description="Tool executions by cursors, newest first.")
+    async def tool_executions_connection(
+        self,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        agent_id: OfAgent = None,
+        execution_id: OfExecution = None,
+        tool: OfTool = None,
+        status: OfStatus = None,
+    ) -> Connection[ToolExecution] | None:
+        wanted = _wanted(agent_id, execution_id, tool, status)
+        part = window_of("tool_execution", first, after, last, before)
+        found = await tools.slice_tool_executions(wanted, part)
+        return connection(ToolExecution, "tool_execution", found)
 
 
 @strawberry.type

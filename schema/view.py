@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
-from strawberry.http import GraphQLRequestData
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.http.streaming import HTTPStreamTransport
 from strawberry.http.websocket_origin import is_same_origin
@@ -29,10 +29,10 @@ from aether.config import Settings
 from schema import build_schema, graphiql
 from schema.context import Context
 from schema.core import Schema
-from schema.errors import code_of_status, error_body
+from schema.errors import code_of_status, error_body, refused_before_it_ran
 from schema.events import Events
 from schema.sockets import Adapter, Handler
-from schema.wire import decode, encode
+from schema.wire import RESPONSE_TYPE, decode, encode, media_type
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,12 @@ class View(GraphQL[Context, None]):
             return await self.run(request)
         except HTTPException as refused:
             body = error_body(refused.reason, code_of_status(refused.status_code))
-            return Response(encode(body), refused.status_code, media_type="application/json")
+            return Response(
+                encode(body),
+                refused.status_code,
+                media_type=media_type(request.headers.get("accept")),
+                headers={"Vary": "Accept"},
+            )
 
     def _check_origin(self, request: Request) -> None:
         """A page of another site must not make a browser act here on its user's behalf."""
@@ -259,6 +264,27 @@ class View(GraphQL[Context, None]):
             media_type=graphiql.MEDIA_TYPES[file.suffix],
             headers={"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"},
         )
+
+    async def get_sub_response(self, request: Request | WebSocket) -> Response:
+        response = await super().get_sub_response(request)
+        response.media_type = media_type(request.headers.get("accept"))
+        response.headers["Vary"] = "Accept"
+        return response
+
+    def create_response(
+        self,
+        response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse],
+        sub_response: Response,
+    ) -> Response:
+        answer = dict(cast("GraphQLHTTPResponse", response_data))  # batches are refused
+        if sub_response.media_type == RESPONSE_TYPE:
+            status = refused_before_it_ran(answer)
+            if status is not None:
+                sub_response.status_code = status
+                answer.pop("data", None)
+        response = super().create_response(cast("GraphQLHTTPResponse", answer), sub_response)
+        response.headers["Content-Type"] = str(sub_response.media_type)
+        return response
 
     async def create_streaming_response(
         self,

@@ -8,9 +8,20 @@ import strawberry
 from resolvers import watchdog
 from schema import rows
 from schema.arguments import chosen
+from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.enums import WatchdogLevel
 from schema.limits import DEFAULT_PAGE
 from schema.paging import Limit, Offset
+
+OfLevel = Annotated[
+    WatchdogLevel | None, strawberry.argument(description="Only those of this level.")
+]
+OfWords = Annotated[
+    str | None,
+    strawberry.argument(
+        description='Only those whose message has these words; `"a phrase"`, `-not`, `or`.'
+    ),
+]
 
 
 @strawberry.type(description="One warning or error of ours; repeats of a minute are counted.")
@@ -31,15 +42,8 @@ class Query:
     )
     async def watchdog_entries(
         self,
-        level: Annotated[
-            WatchdogLevel | None, strawberry.argument(description="Only those of this level.")
-        ] = None,
-        search: Annotated[
-            str | None,
-            strawberry.argument(
-                description='Only those whose message has these words; `"a phrase"`, `-not`, `or`.'
-            ),
-        ] = None,
+        level: OfLevel = None,
+        search: OfWords = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[WatchdogEntry] | None:
@@ -47,3 +51,21 @@ class Query:
             watchdog.WatchdogFilter, level=level, search=search, limit=limit, offset=offset
         )
         return rows.many(WatchdogEntry, await watchdog.list_watchdog_entries(wanted))
+
+    @strawberry.field(
+        description="The watchdog log by cursors, newest first; NOT_FOUND while WATCHDOG_ENABLED "
+        "is off."
+    )
+    async def watchdog_entries_connection(
+        self,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        level: OfLevel = None,
+        search: OfWords = None,
+    ) -> Connection[WatchdogEntry] | None:
+        wanted = chosen(watchdog.WatchdogFilter, level=level, search=search)
+        part = window_of("watchdog", first, after, last, before)
+        found = await watchdog.slice_watchdog_entries(wanted, part)
+        return connection(WatchdogEntry, "watchdog", found)

@@ -10,6 +10,31 @@ import orjson
 LONG_NUMBER: Final = re.compile(rb"\d{19}")
 
 
+JSON_TYPE: Final = "application/json"
+RESPONSE_TYPE: Final = "application/graphql-response+json"
+"""With it the status says whether the operation was run; with JSON_TYPE it is 200 either way:
+https://graphql.github.io/graphql-over-http/draft/#sec-Media-Types"""
+
+
+def media_type(accept: str | None) -> str:
+    """What an answer is sent as to who accepts this; RESPONSE_TYPE only to who names it."""
+    weights = {JSON_TYPE: 0.0, RESPONSE_TYPE: 0.0}
+    for part in (accept or "").split(","):
+        name, *parameters = (one.strip().lower() for one in part.split(";"))
+        if name in weights:
+            told = [one[2:] for one in parameters if one.startswith("q=")]
+            weights[name] = _weight(told[0]) if told else 1.0
+    wanted = weights[RESPONSE_TYPE]
+    return RESPONSE_TYPE if wanted and wanted >= weights[JSON_TYPE] else JSON_TYPE
+
+
+def _weight(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0)
+    except ValueError:
+        return 0.0
+
+
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 

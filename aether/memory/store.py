@@ -81,7 +81,7 @@ async def remember(
             key_space, key, content, scope, agent_id, project_id, execution_id, ttl_seconds, replace
         )
         if stored is None:
-            raise ConflictError(f"memory {key!r} exists already")
+            raise ConflictError(f"memory {key!r} already exists")
         await rows("DELETE FROM memory_chunk WHERE memory_id = $1", stored["id"])
         names = [name if vector else None for vector in vectors]
         await rows(_STORE_CHUNKS, stored["id"], pieces, names, vectors)

@@ -103,6 +103,7 @@ async def test_the_id_of_an_agent_never_changes(door: Door) -> None:
     [
         ({"id": None}, "id: must be text"),
         ({"id": "Sarah"}, "id: must be snake_case, such as pm_sarah"),
+        ({"id": "seed"}, "id: must not be seed, which is a path of its own"),
         ({"id": "a" * 65}, "id: must have at most 64 characters"),
         ({"name": " "}, "name: must not be blank"),
         ({"role_id": "ceo"}, "role_id: one of pm, ta, qa, dev, hub"),

@@ -227,7 +227,7 @@ async def test_of_thirty_who_store_one_key_at_once_one_succeeds_and_none_fails(
     assert Counter(one.status_code for one in answers) == {201: 1, 409: 29}
     [winner] = [one.json() for one in answers if one.status_code == 201]
     assert {one.json()["error"] for one in answers if one.status_code == 409} == {
-        "memory 'auth-decision-feb-2026' exists already"
+        "memory 'auth-decision-feb-2026' already exists"
     }
     assert await door.get("/api/memory") == [winner]
     assert await count("memory_chunk") == 1

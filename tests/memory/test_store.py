@@ -42,7 +42,7 @@ async def test_a_memory_is_stored_with_what_it_was_given(remember: Remember) -> 
 async def test_a_taken_key_is_a_conflict_and_changes_nothing(remember: Remember) -> None:
     await remember("k", "first")
 
-    with pytest.raises(ConflictError, match="memory 'k' exists already"):
+    with pytest.raises(ConflictError, match="memory 'k' already exists"):
         await remember("k", "second")
 
     assert [one.content for one in await Memory.all()] == ["first"]

@@ -10,10 +10,10 @@ async def test_capabilities_come_for_each_agent_in_order(database: str) -> None:
     for agent_id, capability in (("b", "two"), ("a", "one"), ("b", "one")):
         await insert("agent_capability", agent_id=agent_id, capability=capability)
 
-    told = await capabilities_of(["b", "nobody", "a", "b"])
+    told = await capabilities_of([("b", 50, 0), ("nobody", 50, 0), ("a", 50, 0), ("b", 1, 1)])
 
     names = [[one.capability for one in each] for each in told]
-    assert names == [["two", "one"], [], ["one"], ["two", "one"]]
+    assert names == [["two", "one"], [], ["one"], ["one"]]
     assert await capabilities_of([]) == []
 
 
@@ -22,9 +22,9 @@ async def test_executions_come_for_each_delivery_in_order(database: str) -> None
     other = await execution(delivery_id=6)
     second = await execution(delivery_id=5, task_id="other")
 
-    told = await executions_of_deliveries([6, 7, 5])
+    told = await executions_of_deliveries([(6, 50, 0), (7, 50, 0), (5, 50, 0), (5, 1, 0)])
 
-    assert [[one.id for one in each] for each in told] == [[other], [], [first, second]]
+    assert [[one.id for one in each] for each in told] == [[other], [], [first, second], [first]]
 
 
 async def test_deliveries_come_in_order_and_without_their_payloads(database: str) -> None:

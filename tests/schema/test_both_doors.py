@@ -134,7 +134,7 @@ async def test_what_is_made_by_one_door_is_taken_at_both(doors: Doors, path: str
         ("query ($id: ID!) { delivery(id: $id) { id } }", {"id": "7"},
          "GET", "/api/deliveries/7", None, "delivery 7 not found"),
         ("query ($id: ID!) { delivery(id: $id) { id } }", {"id": "-1"},
-         "GET", "/api/deliveries/-1", None, None),
+         "GET", "/api/deliveries/-1", None, "delivery '-1' not found"),
         ("mutation ($id: ID!) { deliveryReplay(id: $id) { id } }", {"id": "7"},
          "POST", "/api/deliveries/7/replay", None, "delivery 7 not found"),
         ("query ($id: ID!) { taskExecution(id: $id) { id } }", {"id": "7"},

@@ -69,7 +69,7 @@ REFUSED = {
         "{ agents { id } } #" + "x" * 1_000_000,
         "the query is longer than 100000 characters",
     ),
-    "NUL in a literal": ('{ agent(id: "a\\u0000") { id } }', "id: must not contain NUL"),
+    "NUL in a literal": ('{ agent(id: "a\\u0000") { id } }', "id: must not hold a NUL character"),
 }
 
 
@@ -145,9 +145,9 @@ def test_page_sizes_in_variables_count_in_the_cost(client: TestClient, made: Cal
 @pytest.mark.parametrize(
     ("variables", "text"),
     [
-        (b'{"v": {"a": ["x\\u0000"]}}', "v.a.0: must not contain NUL"),
-        (b'{"v": {"a": {"b": "\\ud800"}}}', "v.a.b: must not contain a lone surrogate"),
-        (b'{"v": {"\\u0000": 1}}', "v: must not contain NUL"),
+        (b'{"v": {"a": ["x\\u0000"]}}', "v.a.0: must not hold a NUL character"),
+        (b'{"v": {"a": {"b": "\\ud800"}}}', "v.a.b: must not hold a lone surrogate"),
+        (b'{"v": {"\\u0000": 1}}', "v: must not hold a NUL character"),
     ],
 )
 def test_text_that_cannot_be_stored_is_refused_by_the_name_of_its_field(

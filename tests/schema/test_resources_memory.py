@@ -83,7 +83,7 @@ async def test_a_taken_key_is_told_in_the_same_words(doors: Doors) -> None:
 
     told = await doors.refused_by_graphql(STORE, i=AUTH)
 
-    assert told == ("memory 'auth-decision-feb-2026' exists already", "CONFLICT")
+    assert told == ("memory 'auth-decision-feb-2026' already exists", "CONFLICT")
     assert await doors.refused("POST", "/api/memory", REST_BODY, 409) == told[0]
 
 

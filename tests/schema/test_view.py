@@ -94,7 +94,7 @@ def test_a_subscription_runs_over_server_sent_events(client: TestClient, made: C
     [
         # what urql sends with a query, and with a subscription
         ("application/graphql-response+json, application/graphql+json, application/json, "
-         "text/event-stream, multipart/mixed", "application/json"),
+         "text/event-stream, multipart/mixed", "application/graphql-response+json"),
         ("text/event-stream, multipart/mixed", "text/event-stream"),
         ("Text/Event-Stream;q=1", "text/event-stream"),
         ("text/event-stream, application/json", "text/event-stream"),

@@ -1,0 +1,179 @@
+# ruff: noqa: S608 # the tests' own words
+"""Tests that each list that grows, with each choice of its filters, is read by an index."""
+
+import itertools
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+
+from aether.config import Settings
+from aether.credentials import Credentials
+from aether.db import rows
+from aether.engine.filters import FilterPool
+from aether.engine.runtime import Runtime, install
+from aether.http import HttpClients
+from resolvers import audit, deliveries, executions, memory, tools, watchdog
+from resolvers.fields import Page
+from resolvers.windows import Window
+from tests.fakes import RecordingQueue
+from tests.schema.both import STATEMENTS
+
+ROWS: Final = 20_000
+DEEP: Final = ROWS // 2
+AGENT: Final = "'agent_' || n % 7"
+
+FILLED: Final = {
+    "delivery": f"""INSERT INTO delivery (source, slug, delivery_key, change_key, event_name,
+          status, event, payload, project_id)
+        SELECT (ARRAY['github', 'github', 'gitlab', 'jira'])[1 + n % 4], 'x', n::text, n::text,
+          'issues', CASE WHEN n % 20 = 0 THEN 'routed' ELSE 'ignored' END, '{{}}', '{{}}', n % 90
+        FROM generate_series(1, {ROWS}) AS n""",
+    "task_execution": f"""INSERT INTO task_execution (delivery_id, task_id, canonical_trigger,
+          source, status, agent_id, project_id)
+        SELECT n / 2, 'task_' || n % 11 || '_' || n % 2, 'issue.created', 'github',
+          CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, {AGENT}, n % 90
+        FROM generate_series(1, {ROWS}) AS n""",
+    "tool_execution": f"""INSERT INTO tool_execution (execution_id, run, round, call_id, tool,
+          status, agent_id)
+        SELECT n / 5, 1, n % 5, n::text, 'tool_' || n % 11,
+          CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, {AGENT}
+        FROM generate_series(1, {ROWS}) AS n""",
+    "audit_entry": f"""INSERT INTO audit_entry (action, agent_id)
+        SELECT 'task.started', {AGENT} FROM generate_series(1, {ROWS}) AS n""",
+    "memory": f"""INSERT INTO memory (key, content, scope, agent_id, project_id, key_space,
+          created_at)
+        SELECT n::text, 'text', (ARRAY['task', 'agent', 'project', 'project'])[1 + n % 4],
+          {AGENT}, n % 90, CASE WHEN n % 10 = 0 THEN '' ELSE 'agent:' || n % 13 END,
+          now() - n * interval '1 minute'
+        FROM generate_series(1, {ROWS}) AS n""",
+    "watchdog_entry": f"""INSERT INTO watchdog_entry (level, component, message, message_hash,
+          minute)
+        SELECT CASE WHEN n % 50 = 0 THEN 'error' ELSE 'warn' END, 'web',
+          'thing ' || n || ' is odd', n::text, now()
+        FROM generate_series(1, {ROWS}) AS n""",
+}
+
+Listed = Callable[[Any], Awaitable[Any]]
+Sliced = Callable[[Any, Window], Awaitable[Any]]
+
+
+async def _audit(wanted: Page, part: Window) -> Any:
+    return await audit.slice_agent_audit("agent_3", part)
+
+
+LISTS: Final[dict[str, tuple[type[Page], Listed, Sliced, dict[str, Any]]]] = {
+    "delivery": (
+        deliveries.DeliveryFilter, deliveries.list_deliveries, deliveries.slice_deliveries,
+        {"source": "gitlab", "status": "routed", "project_id": 7},
+    ),
+    "task_execution": (
+        executions.ExecutionFilter, executions.list_executions, executions.slice_executions,
+        {"task_id": "task_3_1", "agent_id": "agent_3", "project_id": 7, "delivery_id": 77,
+         "status": "failed"},
+    ),
+    "tool_execution": (
+        tools.ToolExecutionFilter, tools.list_tool_executions, tools.slice_tool_executions,
+        {"agent_id": "agent_3", "execution_id": 77, "tool": "tool_3", "status": "failed"},
+    ),
+    "audit_entry": (
+        Page, lambda wanted: audit.list_agent_audit("agent_3", wanted), _audit, {},
+    ),
+    "memory": (
+        memory.MemoryFilter, memory.list_memories, memory.slice_memories,
+        {"agent_id": "agent_3", "project_id": 7, "scope": "project", "key_space": ""},
+    ),
+    "watchdog_entry": (
+        watchdog.WatchdogFilter, watchdog.list_watchdog_entries, watchdog.slice_watchdog_entries,
+        {"level": "error", "search": "777"},
+    ),
+}  # fmt: skip
+"""By table: the filter, the list, the connection, and a value of each filter that is offered."""
+
+
+class _Keeping(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[str, list[Any]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "%s: %s" and isinstance(record.args, tuple):
+            statement, values = record.args
+            self.kept.append((str(statement), list(values or ())))  # type: ignore[call-overload]
+
+
+@contextmanager
+def _kept() -> Iterator[list[tuple[str, list[Any]]]]:
+    """The statements that are sent within the block, with their values."""
+    ear, level = _Keeping(), STATEMENTS.level
+    STATEMENTS.addHandler(ear)
+    STATEMENTS.setLevel(logging.DEBUG)
+    try:
+        yield ear.kept
+    finally:
+        STATEMENTS.setLevel(level)
+        STATEMENTS.removeHandler(ear)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+async def _read_whole(statement: str, values: list[Any]) -> list[str]:
+    """The tables that a statement would walk through from end to end."""
+    [found] = await rows(f"EXPLAIN (FORMAT JSON) {statement}", *values)
+    [told] = json.loads(found["QUERY PLAN"])
+    return [
+        node["Relation Name"] for node in _nodes(told["Plan"]) if node["Node Type"] == "Seq Scan"
+    ]
+
+
+@pytest.mark.parametrize("table", LISTS)
+async def test_every_choice_of_filters_is_read_by_an_index(database: str, table: str) -> None:
+    settings = Settings.from_environment({"WATCHDOG_ENABLED": "true"})
+    model, listed, sliced, values = LISTS[table]
+    await rows(FILLED[table])
+    await rows(f"ANALYZE {table}")
+    [made] = await rows("SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now")
+    minutes = DEEP * 60_000_000
+    deep = (made["now"] - minutes, DEEP) if table == "memory" else (DEEP,)
+    parts = [
+        Window(most=50),
+        Window(most=50, after=deep),
+        Window(most=50, before=deep, from_end=True),
+    ]
+    choices = [
+        chosen for size in range(len(values) + 1) for chosen in itertools.combinations(values, size)
+    ]
+
+    async with HttpClients() as clients:
+        filters = FilterPool(children=1)
+        install(
+            Runtime(
+                settings=settings, queue=RecordingQueue(), filters=filters,
+                credentials=Credentials(settings, clients),
+            )
+        )  # fmt: skip
+        with _kept() as sent:
+            for names in choices:
+                wanted = model.model_validate({name: values[name] for name in names})
+                await listed(wanted)
+                for part in parts:
+                    found = await sliced(wanted, part)
+                    await found.has_previous()
+                    await found.has_next()
+        install(None)
+        await filters.close()
+
+    assert len(sent) >= 4 * len(choices)
+    whole = {
+        statement: walked
+        for statement, given in sent
+        if (walked := await _read_whole(statement, given))
+    }
+    assert whole == {}

@@ -67,7 +67,7 @@ def graphql_clients() -> GraphQLClients:
 @pytest.fixture(scope="session")
 def mcp_programs() -> McpPrograms:
     """Two MCP servers."""
-    return _or_skip(install.mcp_programs)
+    return or_skip(install.mcp_programs)
 
 
 @pytest.fixture

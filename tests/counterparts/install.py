@@ -130,6 +130,7 @@ def jira820() -> Path:
     return _python_packages("jira820", JIRA820) / "jira820"
 
 
+@dataclass(frozen=True, kw_only=True)
 class McpPrograms:
     """Node, the protocol's example server as a script, and myworld's command."""
 

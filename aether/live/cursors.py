@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Self
 
 LARGEST: Final = 2**64 - 1
@@ -18,7 +19,9 @@ LONGEST_CURSOR: Final = 200_000  # characters; some 9,000 transactions under way
 FORM: Final = "1"
 
 _SNAPSHOT: Final = re.compile(r"(\d{1,20}):(\d{1,20}):((?:\d{1,20}(?:,\d{1,20})*)?)", re.ASCII)
-_PARTS: Final = re.compile(r"1\.([0-9a-f]{12})\.([\d:,]+)\.([\d:,]*)\.(\d{1,20})\.(\d{1,19})", re.ASCII)
+_PARTS: Final = re.compile(
+    r"1\.([0-9a-f]{12})\.([\d:,]+)\.([\d:,]*)\.(\d{1,20})\.(\d{1,19})", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Snapshot:
             raise ValueError("no snapshot")
         xmin, xmax = int(found[1]), int(found[2])
         running = [int(one) for one in found[3].split(",") if one]
-        in_order = all(a < b for a, b in zip(running, running[1:], strict=False))
+        in_order = all(a < b for a, b in pairwise(running))
         between = all(xmin <= one < xmax for one in running)
         if not (0 < xmin <= xmax <= LARGEST and in_order and between):
             raise ValueError("no snapshot")
@@ -103,7 +106,7 @@ def decode(cursor: str) -> tuple[str, Position]:
         raise ValueError("no cursor")
     before = Snapshot.read(found[2])
     batch = Snapshot.read(found[3]) if found[3] else before
-    tx, id = int(found[4]), int(found[5])
-    if batch.xmax < before.xmax or tx > LARGEST or id >= 2**63:
+    tx, row_id = int(found[4]), int(found[5])
+    if batch.xmax < before.xmax or tx > LARGEST or row_id >= 2**63:
         raise ValueError("no cursor")
-    return found[1], Position(before, batch, tx, id)
+    return found[1], Position(before, batch, tx, row_id)

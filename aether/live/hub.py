@@ -9,7 +9,7 @@ connection is opened anew, and reading goes on from the last snapshot.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ class Follower:
         self._wake.set()
         return not self._is_dropped
 
-    async def events(self) -> AsyncIterator[LiveEvent]:
+    async def events(self) -> AsyncGenerator[LiveEvent, None]:
         """Each event as it comes, without end.
 
         Raises:
@@ -168,7 +168,9 @@ class Hub:
         if self._count == 0:
             self._wake.set()
 
-    async def follow(self, interest: Interest, *, after: str | None) -> AsyncIterator[LiveEvent]:
+    async def follow(
+        self, interest: Interest, *, after: str | None
+    ) -> AsyncGenerator[LiveEvent, None]:
         """Events from now on, or all that follow the cursor ``after``; without end.
 
         Close it (``aclosing``): it is then forgotten at once.
@@ -201,7 +203,7 @@ class Hub:
         *,
         epoch: str | None,
         upto: Snapshot | None = None,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """What the table holds for ``interest`` between ``position`` and ``upto`` (None: now).
 
         Only the events that ``interest`` accepts stand in the pages.

@@ -96,9 +96,7 @@ class Speech:
             return
         about = {**self._about, "offset": offset, "text": news}
         async with asyncio.timeout(WRITE_SECONDS):
-            await rows(
-                WRITTEN, self._lease.execution_id, json.dumps(about, ensure_ascii=False)
-            )
+            await rows(WRITTEN, self._lease.execution_id, json.dumps(about, ensure_ascii=False))
         self._told = text
 
 

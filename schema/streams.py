@@ -104,10 +104,10 @@ class ExecutionReply(ExecutionEvent):
     position: int = strawberry.field(description=POSITION)
     message: strawberry.Private[Any]
 
-    @strawberry.field(description="What the model said; null or empty where it only calls tools.")
-    def text(self) -> str | None:
+    @strawberry.field(description="What the model said; empty where it only calls tools.")
+    def text(self) -> str:
         content = self.message.message.get("content")
-        return content if isinstance(content, str) else None
+        return content if isinstance(content, str) else ""
 
     @strawberry.field(description="The tools that it asks for; empty: this is its answer.")
     def tool_calls(self) -> list[ExecutionToolCall]:

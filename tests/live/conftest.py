@@ -41,10 +41,10 @@ async def deliver(
 ) -> int:
     """Store one delivery as the engine does; its id."""
     key = f"d-{next(_numbers)}"
-    id: int = await connection.fetchval(
+    row_id: int = await connection.fetchval(
         DELIVERY, source, key, status, json.dumps(triggers), project_id
     )
-    return id
+    return row_id
 
 
 async def start(
@@ -57,10 +57,10 @@ async def start(
 ) -> int:
     """Store one task execution; its id."""
     delivery_id = next(_numbers)
-    id: int = await connection.fetchval(
+    row_id: int = await connection.fetchval(
         EXECUTION, delivery_id, task_id, status, agent_id, project_id
     )
-    return id
+    return row_id
 
 
 @asynccontextmanager

@@ -6,8 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from aether import db
-from aether.errors import InvalidInputError, RateLimitedError
+from aether.errors import InvalidInputError, RateLimitedError, UnavailableError
 from aether.live import events as table
 from aether.live.events import Interest, LiveKind, cursor_of_now
 from aether.live.hub import NAME, Hub
@@ -133,7 +132,7 @@ async def test_clients_that_keep_leaving_while_many_write_have_each_event_once(
         return ids
 
     async def read(hub: Hub, stride: int) -> list[int]:
-        cursor, had = start_cursor, []
+        cursor, had = start_cursor, list[int]()
         while len(had) < 400:
             async with following(hub, after=cursor) as reader:
                 for event in await reader.take(min(stride, 400 - len(had))):
@@ -290,7 +289,7 @@ async def test_a_hub_that_is_out_of_reach_says_so_and_keeps_no_one(
     monkeypatch.setattr("aether.live.hub.ATTACH_SECONDS", 0.3)
     hub = Hub("postgresql://nobody@127.0.0.1:1/none")
 
-    with pytest.raises(db.UnavailableError, match="live events are out of reach"):
+    with pytest.raises(UnavailableError, match="live events are out of reach"):
         await hub.attach(DELIVERIES)
 
     assert hub.count == 0
@@ -397,5 +396,5 @@ async def test_a_redelivery_that_routes_a_delivery_is_told_and_its_taking_back_i
 async def test_a_hub_that_is_closed_takes_nobody_in(hub: Hub) -> None:
     await hub.close()
 
-    with pytest.raises(db.UnavailableError, match="stopping"):
+    with pytest.raises(UnavailableError, match="stopping"):
         await hub.attach(DELIVERIES)

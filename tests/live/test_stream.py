@@ -310,7 +310,7 @@ async def test_a_failed_run_ends_the_stream_and_a_restart_is_another(live: World
 
 @pytest.mark.parametrize("id", ["7", "x", "9" * 30])
 async def test_an_unknown_execution_is_not_found(live: World, id: str) -> None:
-    results = await whole_schema().stream(STREAM, {"id": id}, context_value=Context())
+    results: Any = await whole_schema().stream(STREAM, {"id": id}, context_value=Context())
 
     found = [one async for one in results]
 

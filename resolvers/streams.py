@@ -1,6 +1,7 @@
 """One task execution at work, as it happens: text, whole replies, tool results, the end."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,17 +108,21 @@ async def follow_execution(id: int, after: str | None) -> AsyncGenerator[StreamE
     await get_execution(id)
     stream = _Stream(hub_of_process(), id)
     if after is not None:
-        async for event in stream.stored(*read_cursor(after)):
-            yield event
+        async with aclosing(stream.stored(*read_cursor(after))) as old:
+            async for event in old:
+                yield event
     follower, _ = await stream.hub.attach(stream.interest)
     try:
         so_far, snapshot = await _so_far(id)
         known = stream.rest(snapshot) if after is not None else _opening(so_far)
-        async for event in known:
-            yield event
-        if so_far.status not in ENDED:
-            async for event in stream.coming(follower, so_far, snapshot):
+        async with aclosing(known):
+            async for event in known:
                 yield event
+        if so_far.status not in ENDED:
+            stream.begin(so_far)
+            async with aclosing(stream.coming(follower, snapshot)) as coming:
+                async for event in coming:
+                    yield event
     finally:
         stream.hub.detach(follower)
 
@@ -137,27 +142,34 @@ class _Stream:
         self, epoch: str, position: Position, upto: Snapshot | None = None
     ) -> AsyncGenerator[StreamEvent, None]:
         """What the table holds after ``position``."""
-        async for page in self.hub.pages(self.interest, position, epoch=epoch, upto=upto):
-            self._reached = epoch, page.position
-            for event in page.events:
-                made = await self._made(event)
-                if made is not None:
-                    yield made
+        found = self.hub.pages(self.interest, position, epoch=epoch, upto=upto)
+        async with aclosing(found) as pages:
+            async for page in pages:
+                self._reached = epoch, page.position
+                for event in page.events:
+                    made = await self._made(event)
+                    if made is not None:
+                        yield made
 
     async def rest(self, upto: Snapshot) -> AsyncGenerator[StreamEvent, None]:
         """What has come since ``stored`` ended, as far as ``upto`` sees."""
         if self._reached is not None:
-            async for event in self.stored(*self._reached, upto):
-                yield event
+            async with aclosing(self.stored(*self._reached, upto)) as missed:
+                async for event in missed:
+                    yield event
 
-    async def coming(
-        self, follower: Follower, so_far: SoFar, known: Snapshot
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """What comes now, up to the end of the run; ``known`` sees what has been told."""
+    def begin(self, so_far: SoFar) -> None:
+        """Know what a reader has been told at once."""
         self._run = so_far.run
         self._token = so_far.execution.lease_token
         self._position = max((one.position for one in so_far.messages), default=-1)
-        async for event in follower.events():
+
+    async def coming(
+        self, follower: Follower, known: Snapshot
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """What comes now, up to the end of the run; what ``known`` sees has been told."""
+        while True:
+            event = await follower.next()
             made = None if known.sees(event.position.tx) else await self._made(event)
             if made is not None:
                 yield made

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -75,15 +75,13 @@ class Follower:
         self._wake.set()
         return not self._is_dropped
 
-    async def events(self) -> AsyncGenerator[LiveEvent, None]:
-        """Each event as it comes, without end.
+    async def next(self) -> LiveEvent:
+        """The next event, once there is one.
 
         Raises:
             RateLimitedError: too many waited for this reader.
         """
-        while True:
-            while self._waiting:
-                yield self._waiting.popleft()
+        while not self._waiting:
             if self._is_dropped:
                 raise RateLimitedError(
                     f"too slow: more than {self._most} events waited to be read; subscribe again "
@@ -91,6 +89,7 @@ class Follower:
                 )
             self._wake.clear()
             await self._wake.wait()
+        return self._waiting.popleft()
 
 
 class Hub:
@@ -181,18 +180,21 @@ class Hub:
         """
         epoch, position = read_cursor(after) if after is not None else (None, None)
         if position is not None:  # what is long ago is read without being followed meanwhile
-            async for page in self.pages(interest, position, epoch=epoch):
-                position = page.position
-                for event in page.events:
-                    yield event
+            async with aclosing(self.pages(interest, position, epoch=epoch)) as old:
+                async for page in old:
+                    position = page.position
+                    for event in page.events:
+                        yield event
         follower, snapshot = await self.attach(interest)
         try:
             if position is not None:
-                async for page in self.pages(interest, position, epoch=epoch, upto=snapshot):
-                    for event in page.events:
-                        yield event
-            async for event in follower.events():
-                yield event
+                rest = self.pages(interest, position, epoch=epoch, upto=snapshot)
+                async with aclosing(rest) as missed:
+                    async for page in missed:
+                        for event in page.events:
+                            yield event
+            while True:
+                yield await follower.next()
         finally:
             self.detach(follower)
 
@@ -299,8 +301,9 @@ class Hub:
             [found] = await fetch("SELECT pg_current_snapshot()::text AS now")
             self._position = Position.at(Snapshot.read(found["now"]))
         else:
+            followed = Interest(frozenset(kind for kind, _ in self._followers))
             while True:
-                page = await read(fetch, self._position)
+                page = await read(fetch, self._position, interest=followed)
                 self._position = page.position
                 self._hand_on(page)
                 if not page.has_more:

@@ -253,6 +253,28 @@ async def test_the_limits_hold_for_subscriptions(doors: Doors) -> None:
     assert f"the query has {2 * MAX_DEPTH + 3} levels of fields" in only.errors[0].message
 
 
+async def test_a_client_that_reads_too_slowly_is_told_the_code_and_how_to_come_back(
+    doors: Doors, database: str, connection: asyncpg.Connection
+) -> None:
+    hub = Hub(database, most_waiting=5)
+    slow = Doors(doors.client, replace(doors.runtime, live=hub))
+    install(slow.runtime)
+    async with subscribed(slow, DELIVERED) as told:
+        await deliver(connection)
+        await told.take()
+        for _ in range(7):
+            await deliver(connection)
+        await until(lambda: hub.count == 0)
+
+        async with asyncio.timeout(10):
+            ended = [one async for one in told.results]
+    await hub.close()
+
+    [error] = ended[-1].errors
+    assert error.extensions == {"code": "RATE_LIMITED"}
+    assert "subscribe again with the last cursor as `after`" in error.message
+
+
 async def test_two_followers_of_one_event_load_its_row_once(
     doors: Doors, connection: asyncpg.Connection
 ) -> None:

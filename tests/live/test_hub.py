@@ -6,6 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from aether.config import Settings
+from aether.engine.sweep import prune
 from aether.errors import InvalidInputError, RateLimitedError, UnavailableError
 from aether.live import events as table
 from aether.live.events import Interest, LiveKind, cursor_of_now
@@ -328,6 +330,19 @@ async def test_a_cursor_whose_events_are_gone_is_refused_and_a_newer_one_is_not(
             await reader.take()
     async with following(hub, after=between) as reader:
         assert [one.row_id for one in await reader.take()] == [kept]
+
+
+async def test_the_hourly_pruning_takes_old_events_along(
+    database: str, connection: asyncpg.Connection
+) -> None:
+    await deliver(connection)
+    await connection.execute("UPDATE live_event SET created_at = now() - interval '7 hours'")
+    kept = await deliver(connection)
+
+    await prune(Settings.from_environment({"DATABASE_URL": database}))
+
+    left = await connection.fetch("SELECT row_id FROM live_event")
+    assert [one["row_id"] for one in left] == [kept]
 
 
 async def test_a_restored_dump_of_another_server_is_not_told_as_news(

@@ -97,6 +97,9 @@ class Settings(BaseModel):
         None,
         description="With LLM_BASE_URL the name that server knows, else LiteLLM's name of a model.",
     )
+    llm_stream: bool = Field(
+        True, description="Tell a reply's text while it is written; false: once it is whole."
+    )
     llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
     embedding_model: str | None = Field(
         None, description="LiteLLM's name of an embedding model. Absent: the embedded one."

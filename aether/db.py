@@ -204,9 +204,13 @@ async def row(sql: str, *parameters: Any) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-async def connect(url: SecretStr | str) -> asyncpg.Connection:
-    """A connection outside the pool, for locks and LISTEN; the caller closes it."""
-    return await asyncpg.connect(**credentials(url), timeout=10)
+async def connect(url: SecretStr | str, *, name: str = "aether") -> asyncpg.Connection:
+    """A connection outside the pool, for locks and LISTEN; the caller closes it.
+
+    ``name`` is what ``pg_stat_activity`` shows of it.
+    """
+    settings = {"application_name": name}
+    return await asyncpg.connect(**credentials(url), timeout=10, server_settings=settings)
 
 
 async def migrate(url: SecretStr | str) -> None:

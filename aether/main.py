@@ -23,6 +23,7 @@ from aether.engine.configuration import load
 from aether.engine.filters import FilterPool
 from aether.engine.runtime import Runtime, install
 from aether.errors import NotConfiguredError
+from aether.live.hub import Hub
 from aether.queue import Queue, build_broker
 from aether.redact import redact
 from aether.watchdog import Watchdog, configure_logging
@@ -54,12 +55,14 @@ def application(settings: Settings) -> ASGIApp:
             raise NotConfiguredError("DATABASE_URL, BROKER_URL: the web process needs both")
         await wait_until_ready(settings.database_url)
         await open_pool(settings.database_url, pool=POOL)
+        hub = Hub(settings.database_url)
         runtime = Runtime(
             settings=settings,
             queue=Queue(build_broker(settings.broker_url)),
             filters=FilterPool(),
             credentials=Credentials(settings, redact=redacting),
             configuration=await load(),
+            live=hub,
         )
         install(runtime)
         beside = Aside(settings)
@@ -72,6 +75,7 @@ def application(settings: Settings) -> ASGIApp:
             install(None)
             aside.install(None)
             await beside.close()
+            await hub.close()
             await runtime.queue.close()
             await runtime.filters.close()
             await runtime.credentials.close()

@@ -12,6 +12,7 @@ from schema import (
     enums,
     executions,
     integrations,
+    live,
     mappings,
     mcp_servers,
     memory,
@@ -19,6 +20,7 @@ from schema import (
     polling,
     projects,
     seeding,
+    streams,
     tasks,
     tools,
     usage,
@@ -43,6 +45,7 @@ QUERIES: Final[tuple[type, ...]] = (
     integrations.Query,
     polling.Query,
     watchdog.Query,
+    live.Query,
 )
 MUTATIONS: Final[tuple[type, ...]] = (
     agents.Mutation,
@@ -58,7 +61,7 @@ MUTATIONS: Final[tuple[type, ...]] = (
     polling.Mutation,
     seeding.Mutation,
 )
-SUBSCRIPTIONS: Final[tuple[type, ...]] = ()
+SUBSCRIPTIONS: Final[tuple[type, ...]] = (live.Subscription, streams.Subscription)
 
 SDL_PATH: Final = Path(__file__).with_name("schema.graphql")
 """The printed schema, kept in the repository so that a change of the contract is seen."""
@@ -79,7 +82,8 @@ def build_schema() -> Schema:
     made = make_schema(
         query,
         _root("Mutation", MUTATIONS, "What can be changed."),
-        _root("Subscription", SUBSCRIPTIONS, "What can be followed."),
+        _root("Subscription", SUBSCRIPTIONS, "What can be followed, as it happens."),
+        types=streams.STREAM_TYPES,
     )
     enums.describe(made._schema)  # noqa: SLF001 # Strawberry has no other way to it
     return made

@@ -47,13 +47,21 @@ def _tell_json_defaults(schema: strawberry.Schema) -> None:
 
 
 def make_schema(
-    query: type, mutation: type | None = None, subscription: type | None = None
+    query: type,
+    mutation: type | None = None,
+    subscription: type | None = None,
+    *,
+    types: tuple[type, ...] = (),
 ) -> Schema:
-    """The schema over these root types, as the view serves it."""
+    """The schema over these root types, as the view serves it.
+
+    ``types``: those that are found nowhere but behind an interface.
+    """
     return Schema(
         query=query,
         mutation=mutation,
         subscription=subscription,
+        types=types,
         extensions=EXTENSIONS,
         execution_context_class=FastExecutor,
         config=StrawberryConfig(scalar_map=SCALARS),

@@ -35,6 +35,7 @@ from aether.errors import (
 )
 from aether.events import SourceEvent, event_from_summary
 from aether.leases import Lease, claim, fence, give_back
+from aether.live.speech import Speech
 from aether.llm import chat, prompts
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Delivery, TaskDefinition, TaskExecution
@@ -335,13 +336,16 @@ def _last_words(talk: Conversation) -> str:
 async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:
     agent = run.assignment.agent
     settings = run.runtime.settings
-    reply = await chat.complete(
-        settings,
-        model=agent.model if agent else None,
-        messages=talk.to_send(),
-        tools=tools,
-        timeout=settings.llm_timeout_seconds,
-    )
+    speech = Speech(settings, run.lease, position=len(talk.messages), round=talk.rounds + 1)
+    async with speech:
+        reply = await chat.complete(
+            settings,
+            model=agent.model if agent else None,
+            messages=talk.to_send(),
+            tools=tools,
+            timeout=settings.llm_timeout_seconds,
+            on_text=speech.hear if settings.llm_stream else None,
+        )
     reached("model answered")
     await talk.add_reply(reply)
     reached("reply stored")

@@ -6,6 +6,7 @@ from aether.config import Settings
 from aether.credentials import Credentials
 from aether.engine.configuration import Configuration
 from aether.engine.filters import FilterPool
+from aether.live.hub import Hub
 from aether.queue import Queue
 
 
@@ -18,6 +19,7 @@ class Runtime:
     filters: FilterPool
     credentials: Credentials
     configuration: Configuration = field(default_factory=Configuration)
+    live: Hub | None = None  # the web process's
 
 
 class _Holder:

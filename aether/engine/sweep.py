@@ -7,6 +7,7 @@ from aether import watchdog
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
+from aether.live import events
 from aether.memory.store import expire
 from aether.queue import Job, Queue
 
@@ -55,10 +56,12 @@ async def sweep(settings: Settings, queue: Queue) -> int:
 
 
 async def prune(settings: Settings) -> None:
-    """Delete what has outlived its time: expired memories always, history by RETENTION_DAYS."""
+    """Delete what has outlived its time: expired memories and live events always, history by
+    RETENTION_DAYS."""
     while await expire():
         pass  # a batch at a time, so that no delete holds its locks for long
     await watchdog.prune()
+    await events.prune()
     if settings.retention_days:
         await _prune_history(settings.retention_days)
 

@@ -1,5 +1,6 @@
 """The documents say what is so: settings, words, commands, endpoints, links."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from graphql import build_schema, parse, validate
 from pydantic import SecretStr
 
 import seeding
@@ -226,6 +228,15 @@ def test_no_document_promises_too_much_or_knows_a_machine(name: str) -> None:
 
     assert [word for word in ("guarantee", "exactly once", "todo") if word in text] == []
     assert [place for place in ("/work/", "/root/", "/home/") if place in text] == []
+
+
+def test_every_graphql_example_of_the_readme_is_valid() -> None:
+    examples = re.findall(r"-d '(\{\"query\": .*\})'", read("README.md"))
+    schema = build_schema(read("schema/schema.graphql"))
+
+    assert examples
+    for one in examples:
+        assert validate(schema, parse(json.loads(one)["query"])) == []
 
 
 def test_the_readme_can_be_read_in_five_minutes() -> None:

@@ -19,7 +19,9 @@ EMULATE: Final = "emulate@0.12.2"  # by number: npm's `latest` is an unrelated o
 AIMOCK: Final = "@copilotkit/aimock@1.43.0"
 APOLLO: Final = ("@apollo/client@4.3.8", "rxjs@7.8.2")
 URQL: Final = "@urql/core@6.0.3"
-GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
+GRAPHQL_WS: Final = "graphql-ws@6.4.2"
+GRAPHQL_SSE: Final = "graphql-sse@2.6.1"
+GRAPHQL: Final = "graphql@17.1.0"  # what all of them ask for as a peer
 EVERYTHING: Final = "@modelcontextprotocol/server-everything@2026.8.31"
 MYWORLD: Final = "myworld==0.2.1"
 LITELLM: Final = "litellm[proxy]==1.108.7"
@@ -80,7 +82,8 @@ def node_programs() -> NodePrograms:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphQLClients:
-    """Node, and the folder whose ``node_modules`` has Apollo's client and urql's."""
+    """Node, and the folder whose ``node_modules`` has Apollo's client, urql's, and those of
+    the two protocols of subscriptions."""
 
     node: Path
     folder: Path
@@ -92,7 +95,7 @@ def graphql_clients() -> GraphQLClients:
     Raises as ``node_programs``.
     """
     binaries = _python_packages("node", NODE)
-    wanted = [*APOLLO, URQL, GRAPHQL]
+    wanted = [*APOLLO, URQL, GRAPHQL_WS, GRAPHQL_SSE, GRAPHQL]
     folder = _installed("npm-graphql", wanted, lambda folder: _npm(folder, binaries, wanted))
     return GraphQLClients(node=binaries / "node", folder=folder)
 

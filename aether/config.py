@@ -98,6 +98,9 @@ class Settings(BaseModel):
         description="With LLM_BASE_URL the name that server knows, else LiteLLM's name of a model.",
     )
     llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
+    llm_max_chats: int = Field(
+        100, ge=1, le=200, description="Chats at once in one web process; more are answered 429."
+    )
     embedding_model: str | None = Field(
         None, description="LiteLLM's name of an embedding model. Absent: the embedded one."
     )

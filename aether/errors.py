@@ -105,6 +105,12 @@ class TooLargeError(AetherError):
     code = ErrorCode.TOO_LARGE
 
 
+class RateLimitedError(AetherError):
+    """Too much at once, or a reader that is too slow for what it asked for."""
+
+    code = ErrorCode.RATE_LIMITED
+
+
 class NotConfiguredError(AetherError):
     """A setting is missing or wrong; the text names it."""
 

@@ -66,6 +66,12 @@ class ToolEffect(StrEnum):
     WRITES = "writes"
 
 
+class LlmCallKind(StrEnum):
+    """What a call of the model outside of a run was for."""
+
+    CHAT = "chat"  #: A direct line to the model: ``/api/llm/chat``.
+
+
 class EffectStatus(StrEnum):
     """What became of one intended write to a platform."""
 

@@ -12,6 +12,7 @@ from rest_compat import (
     deliveries,
     executions,
     integrations,
+    llm,
     mappings,
     memory,
     monitoring,
@@ -38,6 +39,7 @@ OPS: Final[tuple[Op, ...]] = (
     *tools.OPS,
     *usage.OPS,
     *memory.OPS,
+    *llm.OPS,
     *integrations.OPS,
     *watchdog.OPS,
 )

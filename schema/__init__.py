@@ -12,6 +12,7 @@ from schema import (
     enums,
     executions,
     integrations,
+    llm,
     mappings,
     memory,
     monitoring,
@@ -49,10 +50,11 @@ MUTATIONS: Final[tuple[type, ...]] = (
     executions.Mutation,
     tools.Mutation,
     memory.Mutation,
+    llm.Mutation,
     integrations.Mutation,
     seeding.Mutation,
 )
-SUBSCRIPTIONS: Final[tuple[type, ...]] = ()
+SUBSCRIPTIONS: Final[tuple[type, ...]] = (llm.Subscription,)
 
 SDL_PATH: Final = Path(__file__).with_name("schema.graphql")
 """The printed schema, kept in the repository so that a change of the contract is seen."""

@@ -56,9 +56,9 @@ class Doors(Door):
 
 
 @asynccontextmanager
-async def both_doors() -> AsyncIterator[Doors]:
+async def both_doors(**environment: str) -> AsyncIterator[Doors]:
     """The application as the composition root builds it; its queue only records."""
-    settings = Settings.from_environment({"GITHUB_WEBHOOK_SECRET": SECRET})
+    settings = Settings.from_environment({"GITHUB_WEBHOOK_SECRET": SECRET, **environment})
     filters = FilterPool(children=1)
     app = Starlette(
         routes=[*rest_routes(), Route(MOUNT_PATH, View(whole_schema()))],

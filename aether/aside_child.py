@@ -22,6 +22,7 @@ from aether.aside_wire import WINDOW, encoded, error_frame, read
 from aether.config import Settings
 from aether.credentials import Credentials
 from aether.db import UNAVAILABLE, close_pool, open_pool
+from aether.engine import chat_jobs
 from aether.engine.filters import FilterPool
 from aether.engine.runtime import Runtime, install
 from aether.errors import OUT_OF_REACH, AetherError, UnavailableError
@@ -57,6 +58,8 @@ JOBS: Final[tuple[Job, ...]] = (
     Job("embed.describe", llm.describe_embedder),
     Job("embed.texts", llm.embed_texts),
     Job("mcp.discover", mcp.discover),
+    Job("llm.chat", chat_jobs.chat),
+    Job("llm.chat_pieces", chat_jobs.chat_pieces),
 )
 
 

@@ -101,6 +101,9 @@ class Settings(BaseModel):
         True, description="Tell a reply's text while it is written; false: once it is whole."
     )
     llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
+    llm_max_chats: int = Field(
+        100, ge=1, le=200, description="Chats at once in one web process; more are answered 429."
+    )
     embedding_model: str | None = Field(
         None, description="LiteLLM's name of an embedding model. Absent: the embedded one."
     )

@@ -81,6 +81,12 @@ class McpTransport(StrEnum):
     SSE = "sse"  #: The older one: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports
 
 
+class LlmCallKind(StrEnum):
+    """What a call of the model outside of a run was for."""
+
+    CHAT = "chat"  #: A direct line to the model: ``/api/llm/chat``.
+
+
 class EffectStatus(StrEnum):
     """What became of one intended write to a platform."""
 

@@ -10,7 +10,7 @@ from resolvers.fields import Input, Moment, Reference
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """One agent's share; ``agent_id`` is None where fallback prompts spoke."""
+    """One agent's share, runs and chats; ``agent_id`` is None where no agent spoke."""
 
     agent_id: str | None
     tasks: int
@@ -25,27 +25,35 @@ class Usage:
 
 
 class UsageFilter(Input):
-    """Which executions to count: created from ``since`` on and before ``until``."""
+    """What to count: executions and chats created from ``since`` on and before ``until``."""
 
     since: Moment | None = None
     until: Moment | None = None
     agent_id: Reference | None = None
 
 
+# A run's calls are counted by when it was created, a chat's by when it was made.
 # Sums of bigint are numeric, so they do not end at 64 bits. An execution that waits for its first
 # worker has no agent yet, and counts for none.
 _SUMS: Final = """
-SELECT agent_id, count(*) AS tasks,
+SELECT agent_id, count(status) AS tasks,
   count(*) FILTER (WHERE status = 'succeeded') AS tasks_completed,
   count(*) FILTER (WHERE status = 'failed') AS tasks_failed,
   sum(llm_calls) AS llm_calls, sum(tool_calls) AS tool_calls,
   sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
   sum(prompt_tokens::numeric + completion_tokens) AS total_tokens, sum(cost_usd) AS cost_usd
-FROM task_execution
+FROM (
+  SELECT agent_id, status, llm_calls, tool_calls, prompt_tokens, completion_tokens, cost_usd,
+    created_at
+  FROM task_execution
+  WHERE NOT (status = 'queued' AND agent_id IS NULL AND agent_reason IS NULL)
+  UNION ALL
+  SELECT agent_id, NULL, 1, tool_calls, prompt_tokens, completion_tokens, cost_usd, created_at
+  FROM llm_call
+) AS used
 WHERE ($1::timestamptz IS NULL OR created_at >= $1)
   AND ($2::timestamptz IS NULL OR created_at < $2)
   AND ($3::text IS NULL OR agent_id = $3)
-  AND NOT (status = 'queued' AND agent_id IS NULL AND agent_reason IS NULL)
 GROUP BY agent_id
 ORDER BY agent_id NULLS LAST
 """

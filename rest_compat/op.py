@@ -73,6 +73,7 @@ class _Row:
     ignored: Sequence[str] = ()  # fields that are accepted and not read
     example: Any = None  # a request body
     answer: Any = None  # an answer
+    also: Mapping[str, Any] = field(default_factory=dict)  # the answer in other media types
     extra: Mapping[str, Any] = field(default_factory=dict)  # merged into the document's operation
 
 

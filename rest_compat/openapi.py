@@ -176,7 +176,7 @@ def _responses(op: Op, schemas: Schemas) -> dict[str, Any]:
         content = {"schema": schema}
         if op.answer is not None:
             content["example"] = op.answer
-        answer["content"] = {"application/json": content}
+        answer["content"] = {"application/json": content, **op.also}
     refusals = {400, 401, 403, 500, 503, *op.errors}
     if "{" in op.path:
         refusals.add(404)

@@ -13,6 +13,7 @@ from schema import (
     executions,
     integrations,
     live,
+    llm,
     mappings,
     mcp_servers,
     memory,
@@ -57,11 +58,16 @@ MUTATIONS: Final[tuple[type, ...]] = (
     tools.Mutation,
     mcp_servers.Mutation,
     memory.Mutation,
+    llm.Mutation,
     integrations.Mutation,
     polling.Mutation,
     seeding.Mutation,
 )
-SUBSCRIPTIONS: Final[tuple[type, ...]] = (live.Subscription, streams.Subscription)
+SUBSCRIPTIONS: Final[tuple[type, ...]] = (
+    live.Subscription,
+    streams.Subscription,
+    llm.Subscription,
+)
 
 SDL_PATH: Final = Path(__file__).with_name("schema.graphql")
 """The printed schema, kept in the repository so that a change of the contract is seen."""

@@ -25,11 +25,13 @@ from aether.vocabulary import (
     ToolReach,
     WatchdogLevel,
 )
+from resolvers.llm import ChatRole
 from resolvers.memory import MemorySearchMode
 
 __all__ = [
     "AgentRole",
     "Association",
+    "ChatRole",
     "DeliveryStatus",
     "ExecutionStatus",
     "McpTransport",
@@ -87,6 +89,14 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             MemoryScope.AGENT: "One agent, in all its tasks.",
             MemoryScope.PROJECT: "All agents of one project.",
             MemoryScope.ORGANIZATIONAL: "All agents, all projects.",
+        },
+    ),
+    ChatRole: (
+        "Who says a message of a chat.",
+        {
+            ChatRole.SYSTEM: "Instructions; they follow the agent's own.",
+            ChatRole.USER: "The person who asks.",
+            ChatRole.ASSISTANT: "The model, earlier.",
         },
     ),
     MemorySearchMode: (

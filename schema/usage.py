@@ -18,7 +18,7 @@ from schema.scalars import BigInt
 @strawberry.type(description="What one agent has used.")
 class Usage:
     agent_id: strawberry.ID | None = strawberry.field(
-        description="The agent's id, also once the agent is deleted; null: fallback prompts spoke."
+        description="The agent's id, also once the agent is deleted; null: no agent spoke."
     )
     tasks: BigInt = strawberry.field(description="How many task executions it has had.")
     tasks_completed: BigInt = strawberry.field(description="How many of them succeeded.")
@@ -30,7 +30,7 @@ class Usage:
     total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
     cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
 
-    @strawberry.field(description="The agent; null: fallback prompts spoke, or deleted since.")
+    @strawberry.field(description="The agent; null: no agent spoke, or deleted since.")
     async def agent(self, info: Info) -> Agent | None:
         if self.agent_id is None:
             return None
@@ -42,8 +42,8 @@ class Usage:
 @strawberry.type
 class Query:
     @strawberry.field(
-        description="What each agent has used, by its id; last what fallback prompts used. Counts "
-        "task executions by when they were created."
+        description="What each agent has used, by its id; last what was used without one. Counts "
+        "task executions and chats by when they were created."
     )
     async def usage(
         self,

@@ -81,6 +81,7 @@ PRUNED: Final = (
         """AND NOT EXISTS (
              SELECT 1 FROM task_execution AS kept WHERE kept.delivery_id = delivery.id)""",
     ),
+    ("llm_call", "created_at", ""),
     ("audit_entry", "created_at", ""),
 )
 """Table, age, condition; executions first, since all that belongs to one goes after it."""

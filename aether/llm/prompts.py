@@ -52,18 +52,27 @@ def system_prompt(*, agent: Agent | None, task: TaskDefinition) -> str:
 
     Without an agent the task's fallback prompt speaks.
     """
-    if agent is None:
-        parts: list[str | None] = [task.fallback_prompt]
-    else:
-        parts = [
-            agent.context,
-            agent.prompt,
-            _headed("Who you are", agent.identity),
-            _headed("Your responsibilities", _bullets(agent.responsibilities)),
-            _headed("Your constraints", _bullets(agent.constraints)),
-            _headed("How you write", agent.communication_style),
-        ]
-    parts.append(_headed(f"Your task: {task.name}", task.description))
+    speaking = [task.fallback_prompt] if agent is None else _persona(agent)
+    return _joined([*speaking, _headed(f"Your task: {task.name}", task.description)])
+
+
+def agent_prompt(agent: Agent) -> str:
+    """The agent's own words, without a task: for a chat."""
+    return _joined(_persona(agent))
+
+
+def _persona(agent: Agent) -> list[str | None]:
+    return [
+        agent.context,
+        agent.prompt,
+        _headed("Who you are", agent.identity),
+        _headed("Your responsibilities", _bullets(agent.responsibilities)),
+        _headed("Your constraints", _bullets(agent.constraints)),
+        _headed("How you write", agent.communication_style),
+    ]
+
+
+def _joined(parts: Sequence[str | None]) -> str:
     return "\n\n".join(part.strip() for part in parts if part and part.strip())
 
 

@@ -4,6 +4,7 @@ from aether.models.agents import Agent, AgentCapability
 from aether.models.audit import AuditEntry
 from aether.models.deliveries import Delivery
 from aether.models.integrations import Integration
+from aether.models.llm import LlmCall
 from aether.models.mappings import (
     ConfigurationVersion,
     SourceEventMapping,
@@ -27,6 +28,7 @@ __all__ = [
     "Effect",
     "ExecutionMessage",
     "Integration",
+    "LlmCall",
     "McpCall",
     "McpServer",
     "Memory",

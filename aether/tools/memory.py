@@ -1,9 +1,10 @@
 """Tools that remember and recall, in the scopes that the task permits."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from aether.config import Settings
 from aether.memory.search import Visibility, search
 from aether.memory.store import remember as store
 from aether.tools.base import RefusedError, ToolContext
@@ -26,7 +27,7 @@ def visibility(context: ToolContext) -> Visibility:
 async def remember(context: ToolContext, arguments: Mapping[str, Any]) -> str:
     """Store a memory; the same key of this agent and project is replaced."""
     scope = MemoryScope(arguments.get("scope", MemoryScope.PROJECT))
-    _permit(context, scope)
+    _permit(context.memory_scopes, scope)
     await store(
         context.settings,
         key=arguments["key"],
@@ -44,13 +45,22 @@ async def remember(context: ToolContext, arguments: Mapping[str, Any]) -> str:
 
 async def recall(context: ToolContext, arguments: Mapping[str, Any]) -> str:
     """Memories near the query, nearest first, as JSON."""
+    return await recalled(context.settings, visibility(context), arguments)
+
+
+async def recalled(settings: Settings, seen: Visibility, arguments: Mapping[str, Any]) -> str:
+    """What ``recall`` gives to whoever may see that; needs no item and no run.
+
+    Raises:
+        RefusedError: the scope asked for is not among those.
+    """
     scope = arguments.get("scope")
     if scope is not None:
-        _permit(context, MemoryScope(scope))
+        _permit(seen.scopes, MemoryScope(scope))
     found = await search(
-        context.settings,
+        settings,
         query=arguments["query"],
-        visibility=visibility(context),
+        visibility=seen,
         scope=MemoryScope(scope) if scope else None,
         limit=int(arguments.get("limit", DEFAULT_RECALLED)),
     )
@@ -63,7 +73,7 @@ async def recall(context: ToolContext, arguments: Mapping[str, Any]) -> str:
     )
 
 
-def _permit(context: ToolContext, scope: MemoryScope) -> None:
-    if scope not in context.memory_scopes:
-        allowed = ", ".join(context.memory_scopes) or "none"
+def _permit(permitted: Sequence[str], scope: MemoryScope) -> None:
+    if scope not in permitted:
+        allowed = ", ".join(permitted) or "none"
         raise RefusedError(f"scope: this task permits {allowed}, not {scope}")

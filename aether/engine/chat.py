@@ -1,0 +1,237 @@
+"""A direct line to the model: an agent's prompt, the caller's messages, tools that only look.
+
+What it opens with is put together where the database pool is large (the web process); the
+conversation itself runs where LiteLLM may be loaded (the aside). Nothing here writes to a
+platform.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Self
+
+from aether import audit
+from aether.config import Settings
+from aether.db import UNAVAILABLE, rows, transaction
+from aether.engine.chat_tools import Lookups
+from aether.errors import AetherError, UpstreamError
+from aether.llm import chat, prompts
+from aether.memory.search import Visibility, recall_for_run
+from aether.models import Agent
+from aether.vocabulary import LlmCallKind, MemoryScope
+
+log = logging.getLogger(__name__)
+
+RECALL_SECONDS: Final = 20.0
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A chat that may begin: everything the aside is told of it.
+
+    Args:
+        messages: OpenAI's form, the system prompt and the memories included.
+        use_tools: whether the agent's tools that only look are offered.
+        scopes: which memories those tools may see.
+    """
+
+    agent_id: str | None
+    model: str | None
+    messages: list[Message]
+    use_tools: bool = False
+    project_id: int | None = None
+    scopes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """What ``dataclasses.asdict`` made, as it comes through JSON."""
+        return cls(**{**told, "scopes": tuple(told["scopes"])})
+
+    @property
+    def visibility(self) -> Visibility:
+        """What this chat may recall; it belongs to no execution."""
+        return Visibility(
+            execution_id=None,
+            agent_id=self.agent_id,
+            project_id=self.project_id,
+            scopes=tuple(MemoryScope(one) for one in self.scopes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said in the end, and what the whole chat cost: the sum of its calls."""
+
+    agent_id: str | None
+    model: str
+    content: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """For the way out of the aside."""
+        return {**vars(self), "cost_usd": str(self.cost_usd)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """What ``to_json`` made."""
+        return cls(**{**told, "cost_usd": Decimal(told["cost_usd"])})
+
+
+async def opening(settings: Settings, agent: Agent | None, visibility: Visibility | None,
+                  messages: Sequence[Message]) -> list[Message]:  # fmt: skip
+    """The agent's system prompt, what is remembered, then ``messages`` as they are.
+
+    Args:
+        visibility: what may be recalled; None recalls nothing.
+    """
+    begun: list[Message] = []
+    if agent is not None and (prompt := prompts.agent_prompt(agent)):
+        begun.append({"role": "system", "content": prompt})
+    if visibility is not None:
+        remembered = await _remembered(settings, visibility, messages)
+        begun += [remembered] if remembered else []
+    return [*begun, *messages]
+
+
+async def _remembered(
+    settings: Settings, visibility: Visibility, messages: Sequence[Message]
+) -> Message | None:
+    """Memories near the last thing the user said; the chat goes on without when that fails."""
+    query = next(one["content"] for one in reversed(messages) if one["role"] == "user")
+    try:
+        async with asyncio.timeout(RECALL_SECONDS):
+            found = await recall_for_run(settings, query=query, visibility=visibility)
+    except (AetherError, TimeoutError, ImportError) as error:
+        log.warning("a chat goes on without memories: %s", error)
+        return None
+    return prompts.memories_message(found, nonce=secrets.token_hex(8))
+
+
+async def converse(
+    settings: Settings,
+    asked: Asked,
+    *,
+    on_text: Callable[[str], None] | None = None,
+    on_tool: Callable[[str], None] | None = None,
+) -> Answer:
+    """Ask the model, let it look things up, until it answers; each call is recorded.
+
+    Args:
+        on_text: hears the text of each reply while it is written (``chat.complete``).
+        on_tool: hears the name of each tool that is run; the text before it was no answer.
+
+    Raises:
+        NotConfiguredError, UpstreamError: as ``chat.complete``.
+    """
+    limit = settings.run_timeout_seconds
+    try:
+        async with asyncio.timeout(limit) as bound:
+            return await _converse(settings, asked, on_text, on_tool)
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise UpstreamError(
+            f"the chat took longer than {limit:g} seconds (RUN_TIMEOUT_SECONDS)"
+        ) from error
+
+
+async def _converse(
+    settings: Settings,
+    asked: Asked,
+    on_text: Callable[[str], None] | None,
+    on_tool: Callable[[str], None] | None,
+) -> Answer:
+    lookups = (
+        await Lookups.of(settings, asked.agent_id, asked.visibility) if asked.use_tools else None
+    )
+    messages = list(asked.messages)
+    spent: list[chat.Usage] = []
+    while True:
+        tools = (
+            lookups.to_model() if lookups and len(spent) < settings.llm_max_tool_rounds else None
+        )
+        reply = await chat.complete(
+            settings,
+            model=asked.model,
+            messages=messages,
+            tools=tools,
+            timeout=settings.llm_timeout_seconds,
+            on_text=on_text,
+        )
+        spent.append(reply.usage)
+        await _recorded(_record(asked, reply))
+        if lookups is None or not tools or not reply.tool_calls:
+            return _answer(asked, reply, spent)
+        messages.append(reply.message)
+        for call in reply.tool_calls:
+            if on_tool is not None:
+                on_tool(call.name)
+            text = await lookups.run(call.name, call.arguments)
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+
+
+def _answer(asked: Asked, reply: chat.Reply, spent: Sequence[chat.Usage]) -> Answer:
+    return Answer(
+        agent_id=asked.agent_id,
+        model=reply.usage.model,
+        content=reply.text or "",
+        prompt_tokens=sum(one.prompt_tokens for one in spent),
+        completion_tokens=sum(one.completion_tokens for one in spent),
+        cost_usd=sum((one.cost_usd for one in spent), Decimal(0)),
+    )
+
+
+async def _recorded(record: Coroutine[Any, Any, None]) -> None:
+    """Write down what was spent, also when the caller leaves meanwhile.
+
+    An answer that was paid for is not withheld because the database cannot be reached.
+    """
+    writing = asyncio.create_task(record, context=Context())
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
+    except UNAVAILABLE as error:
+        log.warning("a chat's usage could not be stored: %r", error)
+
+
+async def _record(asked: Asked, reply: chat.Reply) -> None:
+    usage = reply.usage
+    async with transaction():
+        await rows(
+            """INSERT INTO llm_call
+                 (kind, agent_id, model, tool_calls, prompt_tokens, completion_tokens, cost_usd)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+            LlmCallKind.CHAT,
+            asked.agent_id,
+            usage.model,
+            len(reply.tool_calls),
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cost_usd,
+        )
+        await audit.record(
+            "llm.chat",
+            agent_id=asked.agent_id,
+            caller="api",
+            detail={
+                "model": usage.model,
+                "messages": len(asked.messages),
+                "tools": [one.name for one in reply.tool_calls],
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+            },
+        )

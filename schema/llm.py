@@ -1,0 +1,104 @@
+"""GraphQL: a direct line to the model."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+import strawberry
+
+from aether.engine.chat import Answer
+from resolvers import agents, llm
+from schema import rows
+from schema.agents import Agent
+from schema.arguments import described_like
+from schema.context import Info
+from schema.inputs import input_from_model
+from schema.scalars import BigInt
+
+
+@strawberry.type(description="What the model said in the end, and what all its calls have cost.")
+class LlmChat:
+    agent_id: strawberry.ID | None = strawberry.field(
+        description="The id of the agent whose prompt was used."
+    )
+    model: str = strawberry.field(description="The model, as its server names it.")
+    content: str = strawberry.field(description="Its answer; may be empty.")
+    prompt_tokens: BigInt = strawberry.field(description="What the model read.")
+    completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
+    total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
+    cost_usd: float = strawberry.field(description="What it cost, in US dollars; 0: not known.")
+
+    @strawberry.field(description="The agent; null: none was named, or it was deleted since.")
+    async def agent(self, info: Info) -> Agent | None:
+        if self.agent_id is None:
+            return None
+        return rows.one(
+            Agent, await info.context.loaders.load(agents.agents_of, str(self.agent_id))
+        )
+
+
+@strawberry.type(description="One event of a chat: exactly one of the fields is not null.")
+class LlmChatEvent:
+    text: str | None = strawberry.field(
+        description="A piece of a reply that is being written.", default=None
+    )
+    tool: str | None = strawberry.field(
+        description="A tool is run; the text before it was not the answer.", default=None
+    )
+    answer: LlmChat | None = strawberry.field(
+        description="The whole answer; the last event.", default=None
+    )
+
+
+@described_like(LlmChat, role="Who says it.", content="What is said; not blank.")
+@input_from_model(description="One message of a chat.")
+class LlmChatMessageInput(llm.ChatMessage):
+    pass
+
+
+@described_like(
+    LlmChat,
+    agent_id="The id of the agent whose prompt comes first, enabled or not; null: none does.",
+    messages="What has been said, oldest first: at most 500, one of them the user's, with 500,000 "
+    "characters together.",
+    model="The model to ask; null: the agent's own, else LLM_MODEL.",
+    use_memory="Whether memories near the user's last message are told to the model.",
+    use_tools="Whether the agent's tools that only look may be used: `recall`.",
+    project_id="The id of the project whose memories may be recalled; it need not exist.",
+    memory_scopes="Which memories may be recalled.",
+)
+@input_from_model(description="What to say to the model, and what it may know.")
+class LlmChatInput(llm.NewChat):
+    messages: Annotated[list[LlmChatMessageInput], *llm.MESSAGES]  # type: ignore[assignment] # only read
+
+
+Chat = Annotated[LlmChatInput, strawberry.argument(description="The chat.")]
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation(
+        description="Ask the model, with an agent's prompt if one is named. NOT_CONFIGURED without "
+        "a model, UPSTREAM_FAILED if it fails, RATE_LIMITED while too many chats are under way."
+    )
+    async def llm_chat(self, input: Chat) -> LlmChat | None:
+        return rows.one(LlmChat, await llm.chat(input))
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription(
+        description="The same as `llmChat` in pieces, while they are written; ends with the answer."
+    )
+    async def llm_chat_stream(self, input: Chat) -> AsyncGenerator[LlmChatEvent, None]:
+        async with aclosing(llm.chat_events(input)) as events:
+            async for one in events:
+                yield _event(one)
+
+
+def _event(told: llm.ChatText | llm.ChatTool | Answer) -> LlmChatEvent:
+    if isinstance(told, llm.ChatText):
+        return LlmChatEvent(text=told.text)
+    if isinstance(told, llm.ChatTool):
+        return LlmChatEvent(tool=told.tool)
+    return LlmChatEvent(answer=rows.one(LlmChat, told))

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from aether.config import Settings
 from aether.db import UNAVAILABLE
-from aether.engine.tool_calls import BadArgumentsError, Offer, read_arguments
+from aether.engine.arguments import BadArgumentsError, read_arguments
+from aether.engine.tool_calls import Offer
 from aether.errors import AetherError
 from aether.llm.prompts import tool_result_text
 from aether.memory.search import Visibility
 from aether.models import Agent, ToolDefinition
-from aether.tools import memory
+from aether.tools import TOOLS, memory
 from aether.vocabulary import ToolEffect
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,12 @@ class Lookups:
             enabled=True, effect=ToolEffect.READS, name__in=sorted(allowed)
         ).order_by("id")
         offered = {
-            one.name: Offer(name=one.name, description=one.description, parameters=one.parameters)
+            one.name: Offer(
+                name=one.name,
+                description=one.description,
+                parameters=one.parameters,
+                call=TOOLS[one.name],  # as a run would; a chat asks LOOKUPS
+            )
             for one in found
         }
         return cls(settings=settings, visibility=visibility, offered=offered)

@@ -24,6 +24,7 @@ GRAPHQL_SSE: Final = "graphql-sse@2.6.1"
 GRAPHQL: Final = "graphql@17.1.0"  # what all of them ask for as a peer
 EVERYTHING: Final = "@modelcontextprotocol/server-everything@2026.8.31"
 MYWORLD: Final = "myworld==0.2.1"
+ADF_SCHEMA: Final = "@atlaskit/adf-schema@57.7.22"
 LITELLM: Final = "litellm[proxy]==1.108.7"
 PYTHON_GITLAB: Final = "python-gitlab==8.6.0"
 JIRA820: Final = "jira820==0.12.0"
@@ -153,6 +154,17 @@ def mcp_programs() -> McpPrograms:
         everything=package / "dist" / "index.js",
         myworld=_python_packages("myworld", MYWORLD) / "myworld",
     )
+
+
+def adf_schema() -> Path:
+    """The JSON schema of Atlassian Document Format, as Atlassian publishes it.
+
+    Raises as ``node_programs``.
+    """
+    binaries = _python_packages("node", NODE)
+    wanted = [ADF_SCHEMA]
+    folder = _installed("npm-adf", wanted, lambda folder: _npm(folder, binaries, wanted))
+    return folder / "node_modules/@atlaskit/adf-schema/dist/json-schema/v1/full.json"
 
 
 def litellm_proxy() -> Path:

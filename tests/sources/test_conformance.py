@@ -7,9 +7,6 @@ from typing import Any, Final
 
 import pytest
 
-import seeding
-from aether.engine.configuration import Configuration
-from aether.engine.route import mapped_trigger
 from aether.errors import InvalidInputError, SignatureError
 from aether.events import SourceEvent, Subject, event_from_summary
 from aether.http import Connection, HttpClients
@@ -18,6 +15,7 @@ from aether.sources.base import ItemChanges, NewItem, Source
 from tests.sources.github.kit import KIT as GITHUB
 from tests.sources.gitlab.kit import KIT as GITLAB
 from tests.sources.kit import Kit, World
+from tests.sources.seeded import seeded_trigger
 
 KITS: Final = (GITHUB, GITLAB)
 TRIGGERS: Final = ("issue.created", "issue.closed", "issue.commented")
@@ -26,12 +24,6 @@ ODD: Final[tuple[Any, ...]] = (None, [], {}, "x", "None", 7, True, 2**70, [[]], 
 NO_OBJECTS: Final = (
     *(b"", b"[]", b"null", b'"x"', b"7", b"NaN", b"\xff", b"[" * 20_000),
     b'{"id":' + b"9" * 5_000 + b"}",
-)
-SEEDED: Final = Configuration(
-    source_mappings={
-        (one["source"], one["event_name"], one["action"]): one["canonical_trigger"]
-        for one in seeding.load("source_event_mappings")
-    }
 )
 
 
@@ -97,7 +89,7 @@ def test_a_wrong_or_missing_proof_is_refused_and_tells_no_secret(kit: Kit) -> No
 def test_the_seeded_mappings_know_what_the_platform_sends(kit: Kit, trigger: str) -> None:
     event = read(kit, trigger, kit.payloads[trigger])
 
-    assert mapped_trigger(SEEDED, event) == trigger
+    assert seeded_trigger(event) == trigger
     assert (event.source, event.is_ping) == (kit.source.name, False)
     assert event.subject is not None
     assert event.subject.kind == "issue"

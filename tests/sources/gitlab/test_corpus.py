@@ -9,11 +9,9 @@ from typing import Final
 
 import pytest
 
-import seeding
-from aether.engine.configuration import Configuration
-from aether.engine.route import mapped_trigger
 from aether.sources.gitlab.extract import extract
 from aether.sources.gitlab.verify import verify
+from tests.sources.seeded import seeded_trigger
 
 CORPUS: Final = Path(__file__).resolve().parents[3].parent / "shared" / "payloads"
 SECRETS: Final = "gl-corpus-token,whsec_TdFJlunyGJ368lyE3vb/PU6DArNI1vMxGyjeByhBk/I="
@@ -34,14 +32,6 @@ def read(row: Mapping[str, str]) -> tuple[dict[str, str], bytes]:
     path = CORPUS / row["file"]
     told = json.loads(path.with_name(f"{path.stem}.headers.json").read_text())
     return {name.lower(): value for name, value in told.items()}, path.read_bytes()
-
-
-SEEDED: Final = Configuration(
-    source_mappings={
-        (one["source"], one["event_name"], one["action"]): one["canonical_trigger"]
-        for one in seeding.load("source_event_mappings")
-    }
-)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["file"])
@@ -66,7 +56,7 @@ def test_each_recorded_delivery_reads_as_the_answer_key_says(row: Mapping[str, s
     accepted = {row["expected_trigger"]}
     if row["certainty"] != "firm":
         accepted |= set(row["also_acceptable"].split(";"))
-    assert (mapped_trigger(SEEDED, event) or "none") in accepted
+    assert (seeded_trigger(event) or "none") in accepted
 
 
 def test_the_whole_of_the_answer_key_is_read() -> None:

@@ -8,20 +8,12 @@ from typing import Final
 
 import pytest
 
-from aether.engine.configuration import Configuration
-from aether.engine.route import mapped_trigger
 from aether.errors import SignatureError
 from aether.sources.jira import Jira
-from seeding import load
+from tests.sources.seeded import seeded_trigger
 
 CORPUS: Final = Path(__file__).resolve().parents[3].parent / "shared" / "payloads"
 SECRET: Final = "jira-corpus-secret"
-SEEDED: Final = Configuration(
-    source_mappings={
-        (row["source"], row["event_name"], row["action"]): row["canonical_trigger"]
-        for row in load("source_event_mappings")
-    }
-)
 
 
 def rows() -> list[Mapping[str, str]]:
@@ -61,7 +53,7 @@ def test_each_recorded_delivery_reads_as_the_answer_key_says(row: Mapping[str, s
     accepted = {row["expected_trigger"]}
     if row["certainty"] != "firm":
         accepted |= set(row["also_acceptable"].split(";"))
-    assert (mapped_trigger(SEEDED, event) or "none") in accepted
+    assert (seeded_trigger(event) or "none") in accepted
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["file"])

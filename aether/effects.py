@@ -8,10 +8,9 @@ crash between the call and its record repeats nothing.
 import hashlib
 import json
 import logging
-import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -23,7 +22,9 @@ from aether.db import row, rows, transaction
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.events import Subject
 from aether.leases import Lease, fence
-from aether.rendering import render
+from aether.markers import marker_comment
+from aether.markup import neutralise, neutralise_line
+from aether.rendering import fitting, render
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
 from aether.vocabulary import EffectStatus
 
@@ -32,21 +33,6 @@ log = logging.getLogger(__name__)
 ANSWER: Final = "answer"  # the key of an execution's one comment
 LOOK_BACK: Final = timedelta(minutes=10)  # clocks differ; before the intent
 GONE: Final = frozenset({404, 410})
-
-_MARKER: Final = re.compile(r"<!-- aether:([A-Za-z0-9_-]{32,64}) -->")
-
-
-def marker_comment(marker: str) -> str:
-    """How a marker stands in a text that we post: invisible to a reader."""
-    return f"<!-- aether:{marker} -->"
-
-
-def markers_in(text: str) -> list[str]:
-    """The markers in a text, but not those in lines that quote another one."""
-    if "<!-- aether:" not in text:  # nearly always, and on the way of every delivery
-        return []
-    unquoted = (line for line in text.splitlines() if not line.lstrip().startswith(">"))
-    return [found for line in unquoted for found in _MARKER.findall(line)]
 
 
 def call_timeout(settings: Settings) -> float:
@@ -153,7 +139,13 @@ class Effects:
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
     ) -> Outcome:
-        """Change an item; safe to repeat, since a platform's item takes the same change twice."""
+        """Change an item; safe to repeat, since a platform's item takes the same change twice.
+
+        A title and a body are made harmless first; ``content`` then tells what is written.
+        """
+        changes = self._harmless_changes(changes)
+        wrote = {"title": changes.title, "body": changes.body}
+        content = {**content, **{name: wrote[name] for name in wrote.keys() & content.keys()}}
 
         async def call(client: Outbound, intent: _Intent) -> Posted:
             intent.is_open = False  # asked twice is asked once
@@ -179,12 +171,9 @@ class Effects:
                 if found is not None:
                     return found
                 intent.is_open = False
-            body = render(
-                new.body,
-                marker=marker_comment(intent.marker),
-                limit=self._source.max_comment_characters,
-            )
-            marked = NewItem(title=new.title, body=body, labels=new.labels, assignees=new.assignees)
+            body = self._rendered(new.body, intent)
+            title = neutralise_line(new.title, let=self._settings.output_acts)
+            marked = NewItem(title=title, body=body, labels=new.labels, assignees=new.assignees)
             await fence(self._lease)
             return await self._source.create_item(
                 client, project, marked, timeout=call_timeout(self._settings)
@@ -259,11 +248,28 @@ class Effects:
 
     def _body(self, intent: _Intent) -> str:
         parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
+        return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
+
+    def _rendered(self, text: str, intent: _Intent) -> str:
+        """A text as it is sent: harmless, within the platform's limit, with its marker."""
         return render(
-            "\n\n".join(str(part["text"]) for part in parts),
+            text,
             marker=marker_comment(intent.marker),
             limit=self._source.max_comment_characters,
+            harmless=self._harmless,
         )
+
+    def _harmless(self, text: str) -> str:
+        return neutralise(text, let=self._settings.output_acts)
+
+    def _harmless_changes(self, changes: ItemChanges) -> ItemChanges:
+        title, body = changes.title, changes.body
+        if title is not None:
+            title = neutralise_line(title, let=self._settings.output_acts)
+        if body is not None:
+            limit = self._source.max_comment_characters
+            body = fitting(body, limit, harmless=self._harmless)
+        return replace(changes, title=title, body=body)
 
     async def _intend_comment(self, subject: Subject, part_key: str, text: str) -> _Intent:
         part = {"key": part_key, "text": text}

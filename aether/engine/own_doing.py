@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aether.db import rows
-from aether.effects import markers_in
 from aether.events import SourceEvent, Subject
+from aether.markers import markers_in
 
 OURS: Final = "our own doing"  # how each reason begins
 WINDOW: Final = "15 minutes"  # between our write and the webhook that tells of it

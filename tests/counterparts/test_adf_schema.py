@@ -55,7 +55,16 @@ def test_any_text_is_a_valid_document(validator: Any) -> None:
 
 
 def test_what_may_not_stand_inside_another_is_flattened(validator: Any) -> None:
-    inner = ["# h", "> q", "---", "| a |\n|---|\n| 1 |", "- [x] t", "```\nc\n```", "1. a", "![i](x)"]
+    inner = [
+        "# h",
+        "> q",
+        "---",
+        "| a |\n|---|\n| 1 |",
+        "- [x] t",
+        "```\nc\n```",
+        "1. a",
+        "![i](x)",
+    ]
     for one in inner:
         for mark in ("- ", "1. ", "> ", "- [ ] ", "- > ", "> - "):
             indent = "> " if mark.startswith("> ") else "  "

@@ -23,7 +23,8 @@ from aether.errors import AetherError, CancelledRunError, LeaseLostError, Upstre
 from aether.events import Subject
 from aether.leases import Lease, fence
 from aether.markers import marker_comment, markers_in
-from aether.rendering import render
+from aether.markup import neutralise, neutralise_line
+from aether.rendering import fitting, render
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
 from aether.vocabulary import EffectStatus
 
@@ -140,7 +141,13 @@ class Effects:
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
     ) -> Outcome:
-        """Change an item; safe to repeat, since a platform's item takes the same change twice."""
+        """Change an item; safe to repeat, since a platform's item takes the same change twice.
+
+        A title and a body are made harmless first; ``content`` then tells what is written.
+        """
+        changes = self._harmless_changes(changes)
+        wrote = {"title": changes.title, "body": changes.body}
+        content = {**content, **{name: wrote[name] for name in wrote.keys() & content.keys()}}
 
         async def call(client: Outbound, intent: _Intent) -> Posted:
             intent.is_open = False  # asked twice is asked once
@@ -166,13 +173,10 @@ class Effects:
                 if found is not None:
                     return found
                 intent.is_open = False
-            body = render(
-                new.body,
-                marker=marker_comment(intent.marker),
-                limit=self._source.max_comment_characters,
-            )
+            body = self._rendered(new.body, intent)
+            title = neutralise_line(new.title, let=self._settings.output_acts)
             is_confidential = new.is_confidential or self._subject.visibility is not None
-            marked = replace(new, body=body, is_confidential=is_confidential)
+            marked = replace(new, title=title, body=body, is_confidential=is_confidential)
             await fence(self._lease)
             return await self._source.create_item(
                 client, project, marked, timeout=call_timeout(self._settings)
@@ -247,11 +251,28 @@ class Effects:
 
     def _body(self, intent: _Intent) -> str:
         parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
+        return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
+
+    def _rendered(self, text: str, intent: _Intent) -> str:
+        """A text as it is sent: harmless, within the platform's limit, with its marker."""
         return render(
-            "\n\n".join(str(part["text"]) for part in parts),
+            text,
             marker=marker_comment(intent.marker),
             limit=self._source.max_comment_characters,
+            harmless=self._harmless,
         )
+
+    def _harmless(self, text: str) -> str:
+        return neutralise(text, let=self._settings.output_acts)
+
+    def _harmless_changes(self, changes: ItemChanges) -> ItemChanges:
+        title, body = changes.title, changes.body
+        if title is not None:
+            title = neutralise_line(title, let=self._settings.output_acts)
+        if body is not None:
+            limit = self._source.max_comment_characters
+            body = fitting(body, limit, harmless=self._harmless)
+        return replace(changes, title=title, body=body)
 
     async def _intend_comment(self, subject: Subject, part_key: str, text: str) -> _Intent:
         part = {"key": part_key, "text": text}

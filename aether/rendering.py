@@ -5,6 +5,7 @@ import unicodedata
 from typing import Any, Final
 
 NOTICE: Final = "*[Shortened: {left} more characters are kept in Aether's record of this run.]*"
+BLANK_LINE: Final = "\n\n"
 SOFT_CUT: Final = 400  # characters given up to end at a line or a word
 ZERO_WIDTH_JOINER: Final = "\u200d"
 
@@ -37,21 +38,33 @@ def render(text: str, *, marker: str, limit: int) -> str:
     """``text`` with ``marker`` on a line of its own at the end, ``limit`` characters at most.
 
     A longer text is cut between characters as a reader sees them, an open code fence is closed,
-    and a notice says how much is left out, with what an earlier notice at its end said.
+    and a notice says how much is left out.
     """
     body = clean(text).rstrip()
     whole = f"{body}\n\n{marker}" if body else marker
     if len(whole) <= limit:
         return whole
+    return f"{shorten(body, limit - len(marker) - len(BLANK_LINE))}{BLANK_LINE}{marker}"
+
+
+def shorten(text: str, limit: int) -> str:
+    """``text`` in ``limit`` characters: cut, its open fence closed, with a notice at the end.
+
+    The notice counts what an earlier one at its end said. With a limit below the notice's own
+    length there is the notice alone.
+    """
+    if len(text) <= limit:
+        return text
     left = 0
-    if earlier := _NOTICE_AT_THE_END.search(body):
-        body, left = body[: earlier.start()].rstrip(), int(earlier[1])
-    notice = NOTICE.format(left=len(body) + left)  # as long as any that follows
-    room = limit - len(notice) - len(marker) - len("\n\n\n\n\n") - _longest_fence(body)
-    kept = _cut(body, max(room, 0))
+    if earlier := _NOTICE_AT_THE_END.search(text):
+        text, left = text[: earlier.start()].rstrip(), int(earlier[1])
+    notice = NOTICE.format(left=len(text) + left)  # as long as any that follows
+    room = limit - len(notice) - len(BLANK_LINE) - len("\n") - _longest_fence(text)
+    kept = _cut(text, max(room, 0))
     fence = _open_fence(kept)
     closed = f"{kept}\n{fence}" if fence else kept
-    return f"{closed}\n\n{NOTICE.format(left=len(body) - len(kept) + left)}\n\n{marker}"
+    told = NOTICE.format(left=len(text) - len(kept) + left)
+    return f"{closed}{BLANK_LINE}{told}" if closed else told
 
 
 def _cut(text: str, room: int) -> str:

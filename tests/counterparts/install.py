@@ -20,6 +20,7 @@ AIMOCK: Final = "@copilotkit/aimock@1.43.0"
 APOLLO: Final = ("@apollo/client@4.3.8", "rxjs@7.8.2")
 URQL: Final = "@urql/core@6.0.3"
 GRAPHQL: Final = "graphql@17.1.0"  # what both of them ask for as a peer
+ADF_SCHEMA: Final = "@atlaskit/adf-schema@57.7.22"
 LITELLM: Final = "litellm[proxy]==1.108.7"
 JIRA820: Final = "jira820==0.12.0"
 PRISM: Final = "@stoplight/prism-cli@5.16.0"
@@ -92,6 +93,17 @@ def graphql_clients() -> GraphQLClients:
     wanted = [*APOLLO, URQL, GRAPHQL]
     folder = _installed("npm-graphql", wanted, lambda folder: _npm(folder, binaries, wanted))
     return GraphQLClients(node=binaries / "node", folder=folder)
+
+
+def adf_schema() -> Path:
+    """The JSON schema of Atlassian Document Format, as Atlassian publishes it.
+
+    Raises as ``node_programs``.
+    """
+    binaries = _python_packages("node", NODE)
+    wanted = [ADF_SCHEMA]
+    folder = _installed("npm-adf", wanted, lambda folder: _npm(folder, binaries, wanted))
+    return folder / "node_modules/@atlaskit/adf-schema/dist/json-schema/v1/full.json"
 
 
 @dataclass(frozen=True, kw_only=True)

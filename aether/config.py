@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from aether.errors import NotConfiguredError
-from aether.vocabulary import SourceName
+from aether.vocabulary import OutputAct, SourceName
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 
@@ -85,6 +85,11 @@ class Settings(BaseModel):
         description="Sources whose deliveries are let in unverified while no secret is set: "
         "jira,plane or all.",
     )
+    allow_output: frozenset[str] = Field(
+        frozenset(),
+        description="What generated text may do at a platform: mentions, closing_words, "
+        "quick_actions, images (comma-separated), or all. Absent: none of it.",
+    )
     outbound_allow: tuple[str, ...] = Field(
         (), description="Private hosts and networks that MCP servers and integrations may reach."
     )
@@ -139,7 +144,16 @@ class Settings(BaseModel):
         None, description="Folder of PostgreSQL binaries to use instead of the wheel's."
     )
 
-    @field_validator("frontend_origins", "outbound_allow", "allow_unsigned", mode="before")
+    @property
+    def output_acts(self) -> frozenset[OutputAct]:
+        """What generated text may do at a platform."""
+        if "all" in self.allow_output:
+            return frozenset(OutputAct)
+        return frozenset(map(OutputAct, self.allow_output))
+
+    @field_validator(
+        "frontend_origins", "outbound_allow", "allow_unsigned", "allow_output", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -154,6 +168,15 @@ class Settings(BaseModel):
             raise ValueError(
                 f"unknown source {min(unknown)!r}; known: github, gitlab, jira, plane, all"
             )
+        return value
+
+    @field_validator("allow_output")
+    @classmethod
+    def _known_acts(cls, value: frozenset[str]) -> frozenset[str]:
+        unknown = value - {*OutputAct, "all"}
+        if unknown:
+            known = ", ".join((*OutputAct, "all"))
+            raise ValueError(f"unknown word {min(unknown)!r}; known: {known}")
         return value
 
     @field_validator("host")

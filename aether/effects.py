@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -22,12 +22,11 @@ from aether.db import row, rows, transaction
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.events import Subject
 from aether.leases import Lease, fence
-from aether.markers import marker_comment, markers_in
-from aether.rendering import render
+from aether.markers import marker_comment
+from aether.markup import neutralise, neutralise_line
+from aether.rendering import fitting, render
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
 from aether.vocabulary import EffectStatus
-
-__all__ = ["ANSWER", "Effects", "Outcome", "call_timeout", "marker_comment", "markers_in"]
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +139,13 @@ class Effects:
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
     ) -> Outcome:
-        """Change an item; safe to repeat, since a platform's item takes the same change twice."""
+        """Change an item; safe to repeat, since a platform's item takes the same change twice.
+
+        A title and a body are made harmless first; ``content`` then tells what is written.
+        """
+        changes = self._harmless_changes(changes)
+        wrote = {"title": changes.title, "body": changes.body}
+        content = {**content, **{name: wrote[name] for name in wrote.keys() & content.keys()}}
 
         async def call(client: Outbound, intent: _Intent) -> Posted:
             intent.is_open = False  # asked twice is asked once
@@ -166,12 +171,9 @@ class Effects:
                 if found is not None:
                     return found
                 intent.is_open = False
-            body = render(
-                new.body,
-                marker=marker_comment(intent.marker),
-                limit=self._source.max_comment_characters,
-            )
-            marked = NewItem(title=new.title, body=body, labels=new.labels, assignees=new.assignees)
+            body = self._rendered(new.body, intent)
+            title = neutralise_line(new.title, let=self._settings.output_acts)
+            marked = NewItem(title=title, body=body, labels=new.labels, assignees=new.assignees)
             await fence(self._lease)
             return await self._source.create_item(
                 client, project, marked, timeout=call_timeout(self._settings)
@@ -246,11 +248,28 @@ class Effects:
 
     def _body(self, intent: _Intent) -> str:
         parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
+        return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
+
+    def _rendered(self, text: str, intent: _Intent) -> str:
+        """A text as it is sent: harmless, within the platform's limit, with its marker."""
         return render(
-            "\n\n".join(str(part["text"]) for part in parts),
+            text,
             marker=marker_comment(intent.marker),
             limit=self._source.max_comment_characters,
+            harmless=self._harmless,
         )
+
+    def _harmless(self, text: str) -> str:
+        return neutralise(text, let=self._settings.output_acts)
+
+    def _harmless_changes(self, changes: ItemChanges) -> ItemChanges:
+        title, body = changes.title, changes.body
+        if title is not None:
+            title = neutralise_line(title, let=self._settings.output_acts)
+        if body is not None:
+            limit = self._source.max_comment_characters
+            body = fitting(body, limit, harmless=self._harmless)
+        return replace(changes, title=title, body=body)
 
     async def _intend_comment(self, subject: Subject, part_key: str, text: str) -> _Intent:
         part = {"key": part_key, "text": text}

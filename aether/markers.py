@@ -1,4 +1,4 @@
-"""The mark that our own writing carries, by which it is found again and known for ours."""
+"""The unguessable word in what we post, by which we find it again; no reader sees it."""
 
 import re
 from typing import Final

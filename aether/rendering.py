@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any, Final
 
 NOTICE: Final = "*[Shortened: {left} more characters are kept in Aether's record of this run.]*"
@@ -12,6 +13,9 @@ ZERO_WIDTH_JOINER: Final = "\u200d"
 _NOTICE_AT_THE_END: Final = re.compile(
     re.escape(NOTICE).replace(re.escape("{left}"), "([0-9]{1,12})") + r"\s*\Z"
 )
+Harmless = Callable[[str], str]
+"""Takes out of a text what would act on a tracker; see ``aether.markup.neutral``."""
+
 _FENCE: Final = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 
 
@@ -34,17 +38,28 @@ def is_blank(text: str | None) -> bool:
     return not text or all(unicodedata.category(one)[0] in "ZC" for one in text)
 
 
-def render(text: str, *, marker: str, limit: int) -> str:
+def render(text: str, *, marker: str, limit: int, harmless: Harmless = str) -> str:
     """``text`` with ``marker`` on a line of its own at the end, ``limit`` characters at most.
 
     A longer text is cut between characters as a reader sees them, an open code fence is closed,
-    and a notice says how much is left out.
+    and a notice says how much is left out. ``harmless`` is done to the text, not to the marker.
     """
-    body = clean(text).rstrip()
-    whole = f"{body}\n\n{marker}" if body else marker
-    if len(whole) <= limit:
-        return whole
-    return f"{shorten(body, limit - len(marker) - len(BLANK_LINE))}{BLANK_LINE}{marker}"
+    body = fitting(text, limit - len(marker) - len(BLANK_LINE), harmless=harmless)
+    return f"{body}{BLANK_LINE}{marker}" if body else marker
+
+
+def fitting(text: str, limit: int, *, harmless: Harmless = str) -> str:
+    """``text`` made harmless, in ``limit`` characters; what is cut is made so again.
+
+    A cut may take the end of a code span away, and what was code in it would be text.
+    """
+    whole = clean(text).rstrip()
+    body = whole if len(whole) > 2 * limit else harmless(whole)  # it will be cut anyway
+    room = limit
+    while len(body) > limit and room > 0:
+        body = harmless(shorten(whole, room))
+        room -= max(len(body) - limit, 1)
+    return body
 
 
 def shorten(text: str, limit: int) -> str:

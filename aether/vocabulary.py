@@ -75,6 +75,15 @@ class EffectStatus(StrEnum):
     FAILED = "failed"  #: The platform refused it; it did not happen.
 
 
+class OutputAct(StrEnum):
+    """What a generated text may do at a platform, where ALLOW_OUTPUT lets it."""
+
+    MENTIONS = "mentions"  #: Notify people and teams.
+    CLOSING_WORDS = "closing_words"  #: Close an item: ``fixes #12``.
+    QUICK_ACTIONS = "quick_actions"  #: Be a command: ``/close``.
+    IMAGES = "images"  #: Have pictures loaded from anywhere.
+
+
 class ToolReach(StrEnum):
     """What the tools of a task may act on."""
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aether.db import rows
-from aether.effects import markers_in
 from aether.events import SourceEvent, Subject
+from aether.markers import markers_in
 from aether.rendering import clean
 from aether.sources import get as get_source
 from aether.sources.base import EchoedSource

@@ -15,6 +15,7 @@ from aether.markup.fit import fit
 from aether.markup.html import to_html
 from aether.markup.html_read import from_html
 from aether.markup.markdown import write
+from aether.markup.neutral import neutralise, neutralise_line
 from aether.markup.tree import Node, parse
 from aether.markup.wiki import to_wiki
 from aether.markup.wiki_read import from_wiki
@@ -25,6 +26,8 @@ __all__ = [
     "from_adf",
     "from_html",
     "from_wiki",
+    "neutralise",
+    "neutralise_line",
     "parse",
     "to_adf",
     "to_html",

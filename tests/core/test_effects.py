@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +12,16 @@ from aether.credentials import Credentials
 from aether.db import rows
 from aether.demo.github import GitHubStandIn
 from aether.demo.serving import serving
-from aether.effects import Effects, markers_in
+from aether.effects import Effects
+from aether.engine.own_doing import why_ours
 from aether.errors import LeaseLostError, UpstreamError
-from aether.events import Subject
+from aether.events import SourceEvent, Subject
 from aether.leases import Lease, claim
+from aether.markers import markers_in
 from aether.models import AuditEntry, Effect, TaskExecution
 from aether.sources import SOURCES
 from aether.sources.base import ItemChanges, NewItem
-from aether.vocabulary import EffectStatus
+from aether.vocabulary import EffectStatus, SourceName
 
 TOKEN = "ghp_a_token_of_the_tests_0001"
 REPO = "acme/api"
@@ -115,6 +118,65 @@ async def test_a_comment_whose_answer_was_lost_is_found_by_its_marker(
     assert bodies(github) == ["Once."]
     assert outcome.id == str(github.comments(REPO, 7)[0].id)
     assert (await AuditEntry.get()).action == "comment.found"
+
+
+async def test_what_is_posted_is_harmless_and_what_is_recorded_is_what_was_said(
+    credentials: Any, github: GitHubStandIn
+) -> None:
+    said = "fixes #12 @acme/all ![x](http://evil/x) <!-- aether:forged --> `@code`"
+    lease = await leased()
+
+    await effects(credentials, lease).say("answer", said)
+
+    posted = "fixes\u200b #12 @\u200bacme/all [x](http://evil/x) &lt;!-- aether:forged --> `@code`"
+    assert bodies(github) == [posted]
+    assert (await Effect.get()).content["parts"] == [{"key": "answer", "text": said}]
+
+
+async def test_the_operator_may_let_mentions_through(
+    credentials: Any, github: GitHubStandIn
+) -> None:
+    made = effects(credentials, await leased(), allow_output=frozenset({"mentions"}))
+
+    await made.say("answer", "@ann fixes #12")
+
+    assert bodies(github) == ["@ann fixes\u200b #12"]
+
+
+async def test_an_item_is_created_and_changed_harmlessly_and_our_echo_is_known(
+    credentials: Any, github: GitHubStandIn
+) -> None:
+    made = effects(credentials, await leased())
+    text, title = "cc @acme/all\n\n/close", "Fixes #12"
+
+    await made.create("c1", NewItem(title=title, body=text))
+    changes = ItemChanges(title=title, body=text)
+    await made.change("c2", "update", SUBJECT, changes, {"title": title, "body": text})
+
+    sent = ("Fixes\u200b #12", "cc @\u200bacme/all\n\n\u200b/close")
+    changed, created = github.issue(REPO, 7), github.issue(REPO, 8)
+    assert (changed.title, changed.body) == sent
+    assert (created.title, (created.body or "").split("\n\n<!-- aether:")[0]) == sent
+    echo = SourceEvent(
+        source=SourceName.GITHUB, delivery_key="d", change_key="c", event_name="issues",
+        action="edited", text=changed.body or "", payload={"changes": {"title": {}, "body": {}}},
+        subject=replace(SUBJECT, title=changed.title, body=changed.body or ""),
+    )  # fmt: skip
+    assert await why_ours(echo) == "our own doing: we intended edited on this item"
+
+
+async def test_a_body_of_an_update_is_kept_within_the_limit(
+    credentials: Any, github: GitHubStandIn
+) -> None:
+    made = effects(credentials, await leased())
+
+    await made.change(
+        "c1", "update", SUBJECT, ItemChanges(body="word " * 40_000), {"title": None, "body": ""}
+    )
+
+    body = github.issue(REPO, 7).body or ""
+    assert 60_000 < len(body) <= 65_536
+    assert (await Effect.get()).content["body"] == body
 
 
 async def test_a_second_part_is_added_to_the_same_comment(

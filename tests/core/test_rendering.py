@@ -2,7 +2,8 @@
 
 import pytest
 
-from aether.rendering import clean, is_blank, render
+from aether.markup import neutralise
+from aether.rendering import clean, fitting, is_blank, render
 
 MARKER = "<!-- aether:m -->"
 LIMIT = 65_536
@@ -58,3 +59,23 @@ def test_a_text_without_anything_to_see_is_blank(text: str | None) -> None:
 
 def test_a_text_with_one_visible_character_is_not_blank() -> None:
     assert not is_blank("\u200b.")
+
+
+def test_the_limit_counts_what_is_sent_and_the_marker_stays_as_it_is() -> None:
+    text = "@bob " * 13_000
+
+    body = render(text, marker=MARKER, limit=LIMIT, harmless=neutralise)
+
+    assert LIMIT - 4_000 < len(body) <= LIMIT
+    assert "@bob" not in body
+    assert body.endswith(f"this run.]*\n\n{MARKER}")
+
+
+@pytest.mark.parametrize("code", ["`{}`", "`` {} ``", "```\n{}\n```", "> ```\n> {}\n> ```"])
+def test_a_cut_through_code_brings_nothing_to_life(code: str) -> None:
+    text = code.format("x @bob fixes #1 " * 300)
+
+    for limit in range(400, 480, 7):
+        body = fitting(text, limit, harmless=neutralise)
+        assert len(body) <= limit
+        assert neutralise(body) == body

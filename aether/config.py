@@ -124,10 +124,14 @@ class Settings(BaseModel):
     gitlab_token: SecretStr | None = Field(None, description="GitLab token.")
     gitlab_webhook_secret: SecretStr | None = Field(None, description="X-Gitlab-Token to expect.")
     gitlab_signing_token: SecretStr | None = Field(None, description="whsec_… signing token.")
-    jira_url: str | None = Field(None, description="Jira's address.")
+    jira_url: str | None = Field(
+        None, description="Jira's address, with its context path if it has one."
+    )
     jira_email: str | None = Field(None, description="Account; set: Basic, absent: Bearer.")
     jira_api_token: SecretStr | None = Field(None, description="API token or password.")
-    jira_is_cloud: bool | None = Field(None, description="Absent: decided by JIRA_URL.")
+    jira_is_cloud: bool | None = Field(
+        None, description="Whether it speaks REST v3. Absent: decided by JIRA_URL."
+    )
     jira_webhook_secret: SecretStr | None = Field(None, description="Secret of Jira's webhook.")
     plane_url: str = Field("https://api.plane.so", description="Plane's API address.")
     plane_workspace: str | None = Field(None, description="Plane's workspace slug.")

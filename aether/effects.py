@@ -22,13 +22,11 @@ from aether.db import row, rows, transaction
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.events import Subject
 from aether.leases import Lease, fence
-from aether.markers import marker_comment, markers_in
+from aether.markers import marker_comment
 from aether.markup import neutralise, neutralise_line
 from aether.rendering import fitting, render
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
 from aether.vocabulary import EffectStatus
-
-__all__ = ["ANSWER", "Effects", "Outcome", "call_timeout", "marker_comment", "markers_in"]
 
 log = logging.getLogger(__name__)
 

@@ -66,7 +66,8 @@ def fitting(text: str, limit: int, *, harmless: Harmless = str) -> str:
 def shorten(text: str, limit: int) -> str:
     """``text`` in ``limit`` characters: cut, its open fence closed, with a notice at the end.
 
-    With a limit below the notice's own length there is the notice alone.
+    The notice counts what an earlier one at its end said. With a limit below the notice's own
+    length there is the notice alone.
     """
     if len(text) <= limit:
         return text

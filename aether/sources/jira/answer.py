@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from aether.errors import UpstreamError
 from aether.events import Subject
-from aether.markers import marker_comment, split_marker
-from aether.rendering import render
 from aether.sources.base import Comment, Outbound, Posted
 from aether.sources.jira import shapes, texts
 from aether.sources.jira.site import Site, issue_path, number
@@ -28,7 +26,7 @@ MAX_PAGES: Final = 50
 
 _PAGE: Final = {"maxResults": "100", "orderBy": "-created", "expand": "properties"}
 _TOO_LONG: Final = re.compile(r"too long|limit_exceeded|exceed|32,?767", re.IGNORECASE)
-_SHORTENINGS: Final = 4
+_SHORTEST: Final = 500  # a limit below this is no use
 
 
 async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
@@ -106,11 +104,7 @@ async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout
     """Comment on the issue; asked twice, Jira comments twice."""
     site = Site(client, timeout=timeout)
     path = f"{issue_path(subject.key)}/comment"
-
-    async def send(markdown: str) -> Any:
-        return await site.call("POST", path, json=_comment_body(site, markdown))
-
-    return _posted(site, await fitting(site, body, send), subject)
+    return _posted(site, await _write_comment(site, "POST", path, body), subject)
 
 
 async def edit_comment(
@@ -119,44 +113,34 @@ async def edit_comment(
     """Replace the text of a comment on the issue."""
     site = Site(client, timeout=timeout)
     path = f"{issue_path(subject.key)}/comment/{number('id', comment_id)}"
-
-    async def send(markdown: str) -> Any:
-        return await site.call("PUT", path, json=_comment_body(site, markdown))
-
-    return _posted(site, await fitting(site, body, send), subject)
+    return _posted(site, await _write_comment(site, "PUT", path, body), subject)
 
 
-async def fitting(site: Site, markdown: str, send: Callable[[str], Awaitable[Any]]) -> Any:
-    """What ``send`` gives for ``markdown``, shortened as far as the site's limit asks.
+async def fitting(site: Site, markdown: str, send: Callable[[Any], Awaitable[Any]]) -> Any:
+    """What ``send`` gives for the text as the site takes it.
 
-    The limit counts what the text becomes, and an administrator may have lowered it; a refusal
-    for length has written nothing.
+    An administrator may have lowered the limit. A refusal for length has written nothing, so the
+    text is sent again, half as long.
     """
-    for _ in range(_SHORTENINGS):
-        size = texts.length(site.wire_text(markdown))
-        if size > texts.LONGEST:
-            markdown = _shortened(markdown, texts.LONGEST / size)
-            continue
+    limit = texts.LONGEST
+    while True:
         try:
-            return await send(markdown)
+            return await send(site.wire_text(markdown, limit=limit))
         except UpstreamError as error:
-            if error.status not in {400, 413} or not _TOO_LONG.search(str(error)):
+            is_too_long = error.status in {400, 413} and _TOO_LONG.search(str(error))
+            if not is_too_long or limit < _SHORTEST:
                 raise
-        markdown = _shortened(markdown, 0.5)
-    return await send(markdown)
+        limit = min(limit, len(markdown)) // 2
 
 
-def _shortened(markdown: str, share: float) -> str:
-    body, marker = split_marker(markdown)
-    limit = int(len(markdown) * share * 0.95)
-    shortened = render(body, marker=marker_comment(marker or ""), limit=limit)
-    return shortened if marker else shortened.removesuffix(marker_comment("")).rstrip()
+async def _write_comment(site: Site, method: str, path: str, body: str) -> Any:
+    marks = texts.properties(body) if site.is_cloud else []
 
+    async def send(wire: Any) -> Any:
+        told = {"body": wire} | ({"properties": marks} if marks else {})
+        return await site.call(method, path, json=told)
 
-def _comment_body(site: Site, markdown: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"body": site.wire_text(markdown)}
-    marks = texts.properties(markdown) if site.is_cloud else []
-    return told | ({"properties": marks} if marks else {})
+    return await fitting(site, body, send)
 
 
 def _comment(site: Site, told: Mapping[str, Any], subject: Subject) -> Comment:

@@ -74,8 +74,8 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
         fields["assignee"] = site.person(found)
     fields["issuetype"] = await _issue_type(site, where)
 
-    async def send(markdown: str) -> Any:
-        described = fields | {"description": site.wire_text(markdown)} if markdown else fields
+    async def send(wire: Any) -> Any:
+        described = fields | {"description": wire} if new.body else fields
         return await site.call("POST", "/issue", json={"fields": described})
 
     created = mapping(await fitting(site, new.body, send))
@@ -164,8 +164,8 @@ async def _put(
     if labels:
         asked["update"] = {"labels": list(labels)}
 
-    async def send(markdown: str) -> Any:
-        described = {**fields, "description": site.wire_text(markdown) if markdown else None}
+    async def send(wire: Any) -> Any:
+        described = {**fields, "description": wire if body else None}
         return await site.call("PUT", path, json={**asked, "fields": described})
 
     if body is not None:

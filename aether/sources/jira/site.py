@@ -79,9 +79,11 @@ class Site:
             return told
         return shapes.browse_url(f"{self._client.base_url}/rest/api/", issue_key)
 
-    def wire_text(self, markdown: str) -> str | dict[str, Any]:
-        """A text as this site takes it."""
-        return texts.to_document(markdown) if self.is_cloud else texts.to_wiki(markdown)
+    def wire_text(self, markdown: str, *, limit: int = texts.LONGEST) -> str | dict[str, Any]:
+        """A text as this site takes it, shortened to ``limit`` of its characters."""
+        if self.is_cloud:
+            return texts.in_document(markdown, limit=limit)
+        return texts.in_wiki(markdown, limit=limit)
 
     def person(self, identity: str | None) -> dict[str, str | None]:
         """How this site is told of a person; None: nobody."""

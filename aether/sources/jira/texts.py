@@ -15,12 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from aether.markers import marker_comment, split_marker
-from aether.sources.jira.dialects import (
-    adf_to_markdown,
-    markdown_to_adf,
-    markdown_to_wiki,
-    wiki_to_markdown,
-)
+from aether.markup import fit, from_adf, from_wiki, to_adf, to_wiki, write
 from aether.sources.reading import mapping, sequence, text
 
 LONGEST: Final = 32_767
@@ -50,33 +45,36 @@ def read(value: object) -> str:
             document, markers = _unmarked(value)
         except RecursionError:  # an answer of REST may be nested as deep as it likes
             return ""
-        return _marked(adf_to_markdown(document), markers)
+        return _marked(write(from_adf(document)), markers)
     told = text(value)
     if "aether" not in told:
-        return wiki_to_markdown(told)
+        return _of_wiki(told)
     markers = [found["anchor"] or found["link"] for found in _IN_WIKI.finditer(_unquoted(told))]
-    return _marked(wiki_to_markdown(_IN_WIKI.sub("", told)), markers)
+    return _marked(_of_wiki(_IN_WIKI.sub("", told)), markers)
 
 
-def to_wiki(markdown: str) -> str:
-    """Wiki markup; the marker at the end of ``markdown`` becomes an anchor."""
+def in_wiki(markdown: str, *, limit: int = LONGEST) -> str:
+    """Wiki markup of at most ``limit`` characters; the marker at the end becomes an anchor."""
     body, marker = split_marker(markdown)
-    told = markdown_to_wiki(body)
     if marker is None:
-        return told
+        return fit(body, limit, to_wiki)
     anchor = f"{{anchor:aether-{marker}}}"
+    told = fit(body, limit - len(anchor) - 2, to_wiki)
     return f"{told.rstrip()}\n\n{anchor}" if told.strip() else anchor
 
 
-def to_document(markdown: str) -> dict[str, Any]:
-    """A document; the marker at the end of ``markdown`` becomes a link without width."""
+def in_document(markdown: str, *, limit: int = LONGEST) -> dict[str, Any]:
+    """A document of at most ``limit`` characters; the marker at the end becomes a link.
+
+    The link has no width and is part of the last paragraph where there is one.
+    """
     body, marker = split_marker(markdown)
-    document = dict(markdown_to_adf(body))
+    document = fit(body, limit - len(_WIDTHLESS), to_adf, measure=length)
     if marker is None:
         return document
     link = {"type": "link", "attrs": {"href": f"{_ADDRESS}{marker}"}}
     node = {"type": "text", "text": _WIDTHLESS, "marks": [link]}
-    blocks = list(sequence(document.get("content")))
+    blocks = list(sequence(document.get("content"))) if body.strip() else []
     if blocks and mapping(blocks[-1]).get("type") == "paragraph":
         last = dict(blocks.pop())
         blocks.append(last | {"content": [*sequence(last.get("content")), node]})
@@ -85,11 +83,9 @@ def to_document(markdown: str) -> dict[str, Any]:
     return document | {"content": blocks}
 
 
-def length(wire: str | Mapping[str, Any]) -> int:
-    """The characters of a text that count against the limit."""
-    if isinstance(wire, str):
-        return len(wire)
-    return sum(len(text(node.get("text"))) for node in _nodes(wire))
+def length(document: Mapping[str, Any]) -> int:
+    """The characters of a document that count against the limit, its line ends among them."""
+    return sum(len(text(node.get("text"))) or 1 for node in _nodes(document))
 
 
 def properties(markdown: str) -> list[dict[str, Any]]:
@@ -118,6 +114,10 @@ def read_comment(comment: Mapping[str, Any]) -> str:
 def _marked(markdown: str, markers: list[str]) -> str:
     parts = [markdown.rstrip(), *map(marker_comment, dict.fromkeys(markers))] if markers else []
     return "\n\n".join(part for part in parts if part) if markers else markdown
+
+
+def _of_wiki(wiki: str) -> str:
+    return write(from_wiki(wiki))
 
 
 def _unquoted(wiki: str) -> str:

@@ -1,7 +1,9 @@
 """What a delivery says, whichever Jira tells it and however little it tells."""
 
 import json
-from typing import Any
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -222,3 +224,39 @@ def test_an_address_keeps_its_context_path_and_the_api_gateway_has_no_pages() ->
     )
     assert url("https://api.atlassian.com/ex/jira/1/rest/api/3/issue/1") == ""
     assert url("javascript:x/rest/api/2/") == url("") == ""
+
+
+FIXTURES: Final = [
+    one
+    for one in sorted((Path(__file__).parent / "fixtures").glob("*.json"))
+    if not one.name.endswith(".golden.json")
+]
+ODD: Final = cycle([None, [], {}, "", "x", 7, True, [None], {"content": [None]}])
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
+def test_a_delivery_is_read_whichever_of_its_parts_is_missing_or_of_another_type(
+    fixture: Path,
+) -> None:
+    payload = json.loads(fixture.read_text())
+
+    for path in paths(payload, 4):
+        if path in {("webhookEvent",), ("transition",)}:
+            continue
+        for value in (next(ODD), next(ODD), next(ODD)):
+            broken = json.loads(json.dumps(payload))
+            holder = broken
+            for name in path[:-1]:
+                holder = holder[name]
+            holder[path[-1]] = value
+            assert read(broken).payload == broken
+
+
+def paths(value: dict[str, Any], depth: int) -> list[tuple[str, ...]]:
+    """The way to each part, down to this depth."""
+    found: list[tuple[str, ...]] = []
+    for name, inner in value.items():
+        found.append((name,))
+        if isinstance(inner, dict) and depth > 1:
+            found += [(name, *rest) for rest in paths(inner, depth - 1)]
+    return found

@@ -61,6 +61,7 @@ class Api:
     def __init__(self, url: str, *, keeps_one_assignee: bool = False) -> None:
         self.url = url
         self.keeps_one_assignee = keeps_one_assignee
+        self.knows_activity_filter = True  # older ones pass over it
         self.projects: dict[str, Project] = {}
         self.users: dict[str, User] = {}
         self.tokens: dict[str, Token] = {}
@@ -292,7 +293,7 @@ class Api:
         _allow(ask.query, {"order_by", "sort", "activity_filter", "per_page", "page"})
         project, item = self._project(ask), self._item(ask)
         order = _choice(ask.query, "order_by", ("created_at", "updated_at"))
-        only = ask.query.get("activity_filter") == "only_comments"
+        only = self.knows_activity_filter and ask.query.get("activity_filter") == "only_comments"
         found = [one for one in item.notes if not (only and one.system)]
         found.sort(
             key=lambda one: (getattr(one, order), one.id),

@@ -81,9 +81,11 @@ async def test_a_note_is_edited_by_its_id(gitlab: GitLabStandIn, client: Any, is
     assert gone.value.status == 404
 
 
+@pytest.mark.parametrize("knows_filter", [True, False])
 async def test_notes_are_listed_oldest_first_without_those_that_gitlab_writes(
-    gitlab: GitLabStandIn, client: Any, issue: Item
+    gitlab: GitLabStandIn, client: Any, issue: Item, knows_filter: bool
 ) -> None:
+    gitlab.knows_activity_filter = knows_filter
     first = gitlab.add_note(issue, "first", "ann")
     gitlab.add_note(issue, "changed the description", "ann", system=True)
     gitlab.add_note(issue, "second", "group_9_bot_1f")

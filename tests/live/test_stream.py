@@ -14,8 +14,10 @@ from aether.engine.execute import execute
 from aether.engine.restart import cancel, restart
 from aether.engine.runtime import install
 from aether.leases import Lease
+from aether.live.events import cursor_of_now
 from aether.live.hub import Hub
 from aether.live.speech import Speech
+from resolvers import streams
 from schema.context import Context
 from tests.engine import test_execute as base
 from tests.live.conftest import until
@@ -231,6 +233,30 @@ async def test_a_client_that_comes_back_at_any_event_is_told_the_rest_once(live:
         async with watching(execution_id, after=event["cursor"]) as again:
             rest = await again.rest()
         assert without_cursors(rest) == without_cursors(events[number + 1 :])
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_what_happens_while_a_reader_is_taken_in_is_told_once(
+    live: World, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    execution_id = await live.opened()
+    after = await cursor_of_now() if comes_back else None
+    state_of = streams._so_far
+
+    async def claimed_meanwhile(id: int) -> Any:
+        await rows("UPDATE task_execution SET status = 'running', lease_token = 1")
+        return await state_of(id)
+
+    monkeypatch.setattr(streams, "_so_far", claimed_meanwhile)
+    async with watching(execution_id, after) as watcher:
+        first = await watcher.take()
+        await rows("UPDATE task_execution SET status = 'cancelled'")
+        events = await watcher.rest()
+
+    assert (kinds([first])[0], first["status"]) == (
+        "StatusChange" if comes_back else "SoFar", "RUNNING",
+    )  # fmt: skip
+    assert [(one["__typename"], one["status"]) for one in events] == [("ExecutionEnd", "CANCELLED")]
 
 
 async def test_a_new_try_makes_void_the_text_of_the_one_that_failed(live: World) -> None:

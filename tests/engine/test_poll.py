@@ -1,6 +1,7 @@
 """A poll tells what happened once, whatever it overlaps with; finding nothing costs little."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -140,6 +141,22 @@ async def test_a_comment_is_told_once_and_the_item_it_touches_is_not_an_update(r
 
     assert await rig.started() == [("issue.commented", "7"), ("pr.commented", "8")]
     assert await deliveries() == [("issue_comment", "routed"), ("issue_comment", "routed")]
+
+
+async def test_a_comment_that_is_on_a_later_page_explains_its_item_all_the_same(rig: Rig) -> None:
+    for number in (7, 8):
+        opened_at(rig.github.add_issue(REPO, number, "Boom"), ago(days=2))
+    await rig.poll()
+    for number in range(110):
+        comment = rig.github.add_comment(REPO, 7, "Much to say")
+        written_at(rig.github.issue(REPO, 7), comment, ago(seconds=300 - number))
+    last = rig.github.add_comment(REPO, 8, "And here")
+    written_at(rig.github.issue(REPO, 8), last, ago(seconds=30))
+
+    await rig.poll()
+
+    triggers = Counter(await rig.started())
+    assert triggers == {("issue.commented", "7"): 110, ("issue.commented", "8"): 1}
 
 
 async def test_an_item_that_changed_in_an_unknown_way_is_an_update(rig: Rig) -> None:

@@ -82,6 +82,13 @@ class ToolReach(StrEnum):
     PROJECT = "project"  #: Every item of that item's project.
 
 
+class AnswerMode(StrEnum):
+    """What an answer does where the task has answered on the item before."""
+
+    ADD = "add"  #: Each execution adds a comment of its own.
+    UPDATE = "update"  #: One comment for an item and task; the newest answer replaces its text.
+
+
 class Association(StrEnum):
     """How close an author stands to a project, in GitHub's words, closest first."""
 

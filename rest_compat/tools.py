@@ -18,6 +18,7 @@ TOOL: Final = Shape(
     category=str | None,
     parameters=JsonObject,
     effect=ToolEffect,
+    requires_approval=bool,
     enabled=bool,
     mcp_server_id=int | None,
     created_at=datetime,
@@ -84,6 +85,7 @@ _TOOL: Final = {
 _SHOWN: Final = {
     "id": 1,
     **_TOOL,
+    "requires_approval": False,
     "enabled": True,
     "mcp_server_id": None,
     "created_at": "2026-02-18T10:00:00Z",

@@ -13,6 +13,7 @@ from graphql import GraphQLEnumType, GraphQLSchema
 from aether.proofs import WebhookAlgorithm, WebhookEncoding
 from aether.vocabulary import (
     AgentRole,
+    AnswerMode,
     Association,
     DeliveryStatus,
     ExecutionStatus,
@@ -27,6 +28,7 @@ from resolvers.memory import MemorySearchMode
 
 __all__ = [
     "AgentRole",
+    "AnswerMode",
     "Association",
     "DeliveryStatus",
     "ExecutionStatus",
@@ -83,6 +85,14 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             MemoryScope.AGENT: "One agent, in all its tasks.",
             MemoryScope.PROJECT: "All agents of one project.",
             MemoryScope.ORGANIZATIONAL: "All agents, all projects.",
+        },
+    ),
+    AnswerMode: (
+        "What an answer does where the task has answered on the item before.",
+        {
+            AnswerMode.ADD: "Each execution adds a comment of its own.",
+            AnswerMode.UPDATE: "One comment for an item and task, whose text the newest answer "
+            "replaces.",
         },
     ),
     MemorySearchMode: (

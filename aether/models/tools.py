@@ -18,6 +18,8 @@ class ToolDefinition(Model):
     mcp_server_id = fields.IntField(null=True)
     mcp_tool_name = fields.TextField(null=True)  # the server's own word
     fingerprint = fields.CharField(64, null=True)  # hash of what was confirmed
+    # a person sees each call first
+    requires_approval = fields.BooleanField(default=False, db_default=False)
     enabled = fields.BooleanField(default=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)

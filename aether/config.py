@@ -128,6 +128,9 @@ class Settings(BaseModel):
     max_tries: int = Field(4, ge=1, le=100, description="Tries of an execution before it fails.")
     run_timeout_seconds: float = Field(900, gt=0, description="Longest time of one run.")
     llm_timeout_seconds: float = Field(300, gt=0, description="Longest wait for one model call.")
+    approval_timeout_minutes: int = Field(
+        1440, ge=1, le=525_600, description="How long a person may take to approve; then it fails."
+    )
     retention_days: int = Field(
         0, ge=0, description="Deliveries and executions older than this are pruned; 0 keeps all."
     )

@@ -1,4 +1,4 @@
-"""Composition root of the scheduler: the sweep every second, the pruning every hour.
+"""Composition root of the scheduler: the sweep every second, approvals out of time, the pruning.
 
 It may run many times at once: each piece of work is taken under an advisory lock.
 """
@@ -14,6 +14,7 @@ from dramatiq.errors import BrokerError
 
 from aether.config import Settings
 from aether.db import UNAVAILABLE, pool, wait_until_ready
+from aether.engine import approvals
 from aether.engine.sweep import prune, sweep
 from aether.errors import NotConfiguredError
 from aether.queue import Queue, build_broker
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 POOL: Final = 3
 SWEEP_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 3600.0
+EXPIRE_SECONDS: Final = 10.0
 LONGEST_BACK_OFF_SECONDS: Final = 30.0
 OUT_OF_REACH: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, BrokerError, OSError)
 
@@ -54,6 +56,7 @@ async def _run(settings: Settings) -> None:
         watchdog.start()
         ticking = [
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),
+            asyncio.create_task(_every(EXPIRE_SECONDS, approvals.expire)),
             asyncio.create_task(_every(PRUNE_SECONDS, lambda: prune(settings))),
         ]
         await stop.wait()

@@ -51,6 +51,24 @@ class ExecutionStatus(StrEnum):
     CANCELLED = "cancelled"  #: Stopped on request. Final.
 
 
+class ApprovalKind(StrEnum):
+    """What a person is asked about."""
+
+    TOOL = "tool"  #: A tool call, with its arguments.
+    ANSWER = "answer"  #: The closing answer, before it is posted.
+
+
+class ApprovalStatus(StrEnum):
+    """What a person has said to a tool call or an answer."""
+
+    PENDING = "pending"  #: Waits for a person.
+    APPROVED = "approved"  #: It is done as the agent wanted it.
+    CHANGED = "changed"  #: It is done as the person changed it.
+    REFUSED = "refused"  #: It is not done; the agent is told, and goes on.
+    EXPIRED = "expired"  #: Nobody decided in time; the execution failed.
+    WITHDRAWN = "withdrawn"  #: Its execution was cancelled meanwhile.
+
+
 class ToolExecutionStatus(StrEnum):
     """What became of one tool call."""
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from aether.config import Settings
 from rest_compat import (
     agents,
+    approvals,
     audit,
     deliveries,
     executions,
@@ -35,6 +36,7 @@ OPS: Final[tuple[Op, ...]] = (
     *mappings.OPS,
     *deliveries.OPS,
     *executions.OPS,
+    *approvals.OPS,
     *tools.OPS,
     *usage.OPS,
     *memory.OPS,

@@ -7,6 +7,7 @@ import strawberry
 
 from schema import (
     agents,
+    approvals,
     audit,
     deliveries,
     enums,
@@ -34,6 +35,7 @@ QUERIES: Final[tuple[type, ...]] = (
     mappings.Query,
     deliveries.Query,
     executions.Query,
+    approvals.Query,
     tools.Query,
     usage.Query,
     memory.Query,
@@ -47,6 +49,7 @@ MUTATIONS: Final[tuple[type, ...]] = (
     mappings.Mutation,
     deliveries.Mutation,
     executions.Mutation,
+    approvals.Mutation,
     tools.Mutation,
     memory.Mutation,
     integrations.Mutation,

@@ -14,6 +14,8 @@ from aether.proofs import WebhookAlgorithm, WebhookEncoding
 from aether.vocabulary import (
     AgentRole,
     AnswerMode,
+    ApprovalKind,
+    ApprovalStatus,
     Association,
     DeliveryStatus,
     ExecutionStatus,
@@ -29,6 +31,8 @@ from resolvers.memory import MemorySearchMode
 __all__ = [
     "AgentRole",
     "AnswerMode",
+    "ApprovalKind",
+    "ApprovalStatus",
     "Association",
     "DeliveryStatus",
     "ExecutionStatus",
@@ -93,6 +97,24 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             AnswerMode.ADD: "Each execution adds a comment of its own.",
             AnswerMode.UPDATE: "One comment for an item and task, whose text the newest answer "
             "replaces.",
+        },
+    ),
+    ApprovalKind: (
+        "What a person is asked about.",
+        {
+            ApprovalKind.TOOL: "A tool call, with its arguments.",
+            ApprovalKind.ANSWER: "The closing answer, before it is posted.",
+        },
+    ),
+    ApprovalStatus: (
+        "What a person has said to a tool call or an answer.",
+        {
+            ApprovalStatus.PENDING: "Nothing yet.",
+            ApprovalStatus.APPROVED: "It is done as the agent wanted it.",
+            ApprovalStatus.CHANGED: "It is done as the person changed it.",
+            ApprovalStatus.REFUSED: "It is not done; the agent is told, and goes on.",
+            ApprovalStatus.EXPIRED: "Nothing in time; the execution failed.",
+            ApprovalStatus.WITHDRAWN: "Nothing before its execution was cancelled.",
         },
     ),
     MemorySearchMode: (

@@ -18,12 +18,19 @@ from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects, call_timeout
+from aether.engine import approvals, settle
 from aether.engine import conversation as conversations
-from aether.engine import settle
+from aether.engine.approvals import ApprovalPendingError, Asker
 from aether.engine.assign import Assignment, assign
 from aether.engine.conversation import Conversation
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import Offer, offers, run_call
+from aether.engine.tool_calls import (
+    Offer,
+    changed_by_person,
+    offers,
+    refused_by_person,
+    run_call,
+)
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -41,7 +48,7 @@ from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
 from aether.tools.base import ToolContext
-from aether.vocabulary import EffectStatus, MemoryScope
+from aether.vocabulary import ApprovalStatus, EffectStatus, MemoryScope
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +84,18 @@ class Run:
             project_id=self.execution.project_id,
             project_key=self.execution.project_key,
             scopes=tuple(MemoryScope(one) for one in self.task.memory_scopes),
+        )
+
+    @property
+    def asker(self) -> Asker:
+        """Who asks a person, where the task wants one."""
+        minutes = self.task.approval_timeout_minutes
+        return Asker(
+            lease=self.lease,
+            task=self.task,
+            agent_id=self.agent_id,
+            project_id=self.execution.project_id,
+            minutes=minutes or self.runtime.settings.approval_timeout_minutes,
         )
 
     def tool_context(self, round_number: int, call_id: str) -> ToolContext:
@@ -116,6 +135,8 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
                 await settle.fail_crashed(lease)
                 return
             await _attempt(runtime, lease)
+    except ApprovalPendingError:
+        log.info("execution %s waits for a person", execution_id)
     except LeaseLostError:
         log.info("execution %s is somebody else's now", execution_id)
     except CancelledRunError:
@@ -197,7 +218,9 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
             talk = await conversations.load(lease, run.agent_id)
             if not talk.messages:
                 await talk.begin(await _opening(run))
-            text = await _converse(run, talk)
+            text: str | None = None
+            while text is None:
+                text = await _approved(run, talk, await _converse(run, talk))
             await _finish(run, text)
     except TimeoutError as error:
         if not bound.expired():
@@ -302,10 +325,7 @@ async def _converse(run: Run, talk: Conversation) -> str:
     while (answer := talk.answer()) is None:
         if talk.rounds > rounds:  # it called tools in the last call, which offered none
             return _last_words(talk)
-        for call, raw in talk.open_calls():
-            context = run.tool_context(talk.rounds, str(call["id"]))
-            await talk.add_tool_outcome(await run_call(call, raw, offered, context))
-            reached("tool result stored")
+        await _run_calls(run, talk, offered)
         if talk.blanks >= MOST_BLANKS:
             raise UpstreamError(
                 "the model returned an empty answer twice; nothing was posted", retryable=False
@@ -315,6 +335,39 @@ async def _converse(run: Run, talk: Conversation) -> str:
         tools = _to_model(offered) if talk.rounds < rounds else None
         await _ask(run, talk, tools)
     return answer
+
+
+async def _run_calls(run: Run, talk: Conversation, offered: Mapping[str, Offer]) -> None:
+    """Run the last reply's calls that have no result yet, once a person has seen what must be."""
+    wanted = {
+        run.tool_context(talk.rounds, str(call["id"])).call_key: (call, raw)
+        for call, raw in talk.open_calls()
+    }
+    verdicts = await approvals.approved_calls(run.asker, wanted, offered)
+    for call, raw in talk.open_calls():
+        context = run.tool_context(talk.rounds, str(call["id"]))
+        verdict = verdicts.get(context.call_key)
+        if verdict is None or verdict.status is ApprovalStatus.APPROVED:
+            outcome = await run_call(call, raw, offered, context)
+        elif verdict.arguments is None or verdict.is_refused:
+            outcome = refused_by_person(call, raw, verdict.reason)
+        else:
+            outcome = changed_by_person(
+                await run_call(call, verdict.arguments, offered, context), verdict.arguments
+            )
+        await talk.add_tool_outcome(outcome)
+        reached("tool result stored")
+
+
+async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
+    """What may be posted of ``text``; None where a person refused it, and the model is told."""
+    if not run.task.approve_answer or run.effects is None or await run.effects.has_spoken():
+        return text
+    verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
+    if not verdict.is_refused:
+        return verdict.text
+    await talk.add_user(prompts.refused_answer_message(verdict.reason))
+    return None
 
 
 def _last_words(talk: Conversation) -> str:

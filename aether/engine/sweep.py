@@ -71,6 +71,7 @@ PRUNED: Final = (
     ("execution_message", "created_at", _NO_EXECUTION),
     ("tool_execution", "created_at", _NO_EXECUTION),
     ("effect", "touched_at", _NO_EXECUTION),
+    ("approval", "created_at", _NO_EXECUTION),
     (
         "delivery",
         "received_at",

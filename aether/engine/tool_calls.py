@@ -23,7 +23,7 @@ from aether.rendering import clean
 from aether.sources.reading import decode_json
 from aether.tools import TOOLS
 from aether.tools.base import RefusedError, ToolContext
-from aether.vocabulary import ToolExecutionStatus
+from aether.vocabulary import ToolEffect, ToolExecutionStatus
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class Offer:
     name: str
     description: str
     parameters: Mapping[str, Any]
+    effect: ToolEffect
+    requires_approval: bool = False
 
     def to_model(self) -> dict[str, Any]:
         """OpenAI's form of a tool."""
@@ -62,7 +64,13 @@ async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
             allowed &= set(names)
     found = await ToolDefinition.filter(enabled=True, name__in=sorted(allowed)).order_by("id")
     return {
-        one.name: Offer(name=one.name, description=one.description, parameters=one.parameters)
+        one.name: Offer(
+            name=one.name,
+            description=one.description,
+            parameters=one.parameters,
+            effect=one.effect,
+            requires_approval=one.requires_approval,
+        )
         for one in found
     }
 
@@ -113,6 +121,27 @@ async def run_call(
     else:
         outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
     return replace(outcome, duration_ms=int((time.monotonic() - started) * 1000))
+
+
+def refused_by_person(call: Mapping[str, Any], raw: Any, reason: str | None) -> ToolOutcome:
+    """The result of a call that a person refused."""
+    told = f"a person refused this call: {reason}" if reason else "a person refused this call"
+    outcome = ToolOutcome(
+        call_id=str(call["id"]),
+        tool=clean(str(call["function"].get("name") or "")),
+        arguments=raw,
+        status=ToolExecutionStatus.REFUSED,
+        text="",
+        duration_ms=0,
+    )
+    return _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {told}", told)
+
+
+def changed_by_person(outcome: ToolOutcome, arguments: Mapping[str, Any]) -> ToolOutcome:
+    """The result of a call that was run with other arguments than the model's; it is told so."""
+    told = json.dumps(arguments, ensure_ascii=False)
+    note = f"A person changed the arguments before the call was run, to: {told}\n\n"
+    return replace(outcome, text=tool_result_text(note + outcome.text))
 
 
 def read_arguments(raw: Any, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,15 @@ def empty_answer_message() -> Message:
     }
 
 
+def refused_answer_message(reason: str | None) -> Message:
+    """Asks for another answer after a person refused the last one."""
+    why = f" The reason given: {_line(reason)}" if reason else ""
+    return {
+        "role": "user",
+        "content": f"A person read your answer and refused to post it.{why} Write another one.",
+    }
+
+
 def tool_result_text(text: str) -> str:
     """A tool's result, cut to what a conversation can carry, with a note of what is missing."""
     return shorten(clean(text), TOOL_RESULT_LIMIT)

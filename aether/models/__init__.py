@@ -1,6 +1,7 @@
 """Tables: columns, relations, constraints; no rule. Names every model once."""
 
 from aether.models.agents import Agent, AgentCapability
+from aether.models.approvals import Approval
 from aether.models.audit import AuditEntry
 from aether.models.deliveries import Delivery
 from aether.models.integrations import Integration
@@ -21,6 +22,7 @@ from aether.models.watchdog import WatchdogEntry
 __all__ = [
     "Agent",
     "AgentCapability",
+    "Approval",
     "AuditEntry",
     "ConfigurationVersion",
     "Delivery",

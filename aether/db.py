@@ -189,6 +189,14 @@ def transaction() -> AbstractAsyncContextManager[Any]:
     return _Transaction()
 
 
+@asynccontextmanager
+async def reading() -> AsyncIterator[None]:
+    """A transaction that sees the database as it is at its first look, and may write nothing."""
+    async with transaction():
+        await rows("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
 async def rows(sql: str, *parameters: Any) -> list[dict[str, Any]]:
     """Run one statement and give its rows; JSON columns come as text. Joins an open transaction.
 

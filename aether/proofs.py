@@ -73,8 +73,25 @@ async def webhook_proof(settings: Settings, slug: str) -> Proof:
         NotFoundError: no source, integration or webhook mapping has this slug.
         SignatureError: the stored secret cannot be decrypted; nothing is proven by it.
     """
+    source, integration = await _owner(slug)
+    if integration is not None:
+        return _integration_proof(settings, integration)
+    return _source_proof(settings, source)
+
+
+async def webhook_source(slug: str) -> SourceName:
+    """The source whose deliveries come to ``/webhook/<slug>``, whatever proves them.
+
+    Raises:
+        NotFoundError: as ``webhook_proof``.
+    """
+    return (await _owner(slug))[0]
+
+
+async def _owner(slug: str) -> tuple[SourceName, Mapping[str, Any] | None]:
+    """A slug's source, and the integration's row where it is an integration's."""
     if slug in set(SourceName):
-        return _source_proof(settings, SourceName(slug))
+        return SourceName(slug), None
     if not slug.isprintable():  # NUL or half a character: no row can have it
         raise NotFoundError("webhook", slug)
     integration = await row(
@@ -83,11 +100,11 @@ async def webhook_proof(settings: Settings, slug: str) -> Proof:
         slug,
     )
     if integration is not None:
-        return _integration_proof(settings, integration)
+        return SourceName(integration["source"]), integration
     mapping = await row("SELECT source FROM webhook_mapping WHERE slug = $1", slug)
     if mapping is None:
         raise NotFoundError("webhook", slug)
-    return _source_proof(settings, SourceName(mapping["source"]))
+    return SourceName(mapping["source"]), None
 
 
 def _source_proof(settings: Settings, source: SourceName) -> Proof:

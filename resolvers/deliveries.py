@@ -49,7 +49,7 @@ async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -
     if source is None:
         raise NotFoundError("webhook", slug)
     try:
-        is_verified = _verify(source, proof, headers, body)
+        is_verified = verify_delivery(source, proof, headers, body)
         event = source.extract(headers, body)
     except SignatureError as error:
         log.warning("a delivery to webhook %r was refused: %s", slug, error)
@@ -60,8 +60,14 @@ async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -
     return await stage.receive(runtime(), event, slug=slug, is_verified=is_verified)
 
 
-def _verify(source: Platform, proof: Proof, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the delivery is proven; False: let in by ALLOW_UNSIGNED, the operator's decision."""
+def verify_delivery(
+    source: Platform, proof: Proof, headers: Mapping[str, str], body: bytes
+) -> bool:
+    """Whether the delivery is proven; False: let in by ALLOW_UNSIGNED, the operator's decision.
+
+    Raises:
+        SignatureError: neither; says why, or which setting is missing.
+    """
     if proof.secret is not None:
         if proof.webhook.get("header"):
             proofs.verify(proof, headers, body, now=time.time())

@@ -10,6 +10,7 @@ from typing import Final, cast
 import strawberry
 from graphql import GraphQLEnumType, GraphQLSchema
 
+from aether.engine.simulate import AnswerPlace, JqVerdict
 from aether.proofs import WebhookAlgorithm, WebhookEncoding
 from aether.vocabulary import (
     AgentRole,
@@ -27,18 +28,23 @@ from aether.vocabulary import (
     WatchdogLevel,
 )
 from resolvers.memory import MemorySearchMode
+from resolvers.simulations import SignatureVerdict, SimulatedStatus
 
 __all__ = [
     "AgentRole",
     "AnswerMode",
+    "AnswerPlace",
     "ApprovalKind",
     "ApprovalStatus",
     "Association",
     "DeliveryStatus",
     "ExecutionStatus",
+    "JqVerdict",
     "MemoryScope",
     "MemorySearchMode",
     "SeedName",
+    "SignatureVerdict",
+    "SimulatedStatus",
     "SourceName",
     "ToolEffect",
     "ToolExecutionStatus",
@@ -154,6 +160,39 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
         {
             DeliveryStatus.ROUTED: "At least one task execution was started.",
             DeliveryStatus.IGNORED: "Nothing was started; `reason` says why. Not a failure.",
+        },
+    ),
+    SimulatedStatus: (
+        "What a delivery would be answered.",
+        {
+            SimulatedStatus.ACCEPTED: "It would be stored and start tasks.",
+            SimulatedStatus.IGNORED: "It would be stored and start nothing.",
+            SimulatedStatus.DUPLICATE: "It is stored already; nothing would come of it.",
+            SimulatedStatus.REFUSED: "Nothing proves it: 401.",
+            SimulatedStatus.UNREADABLE: "It is proven, and is no event of its source: 400.",
+        },
+    ),
+    SignatureVerdict: (
+        "What a delivery's signature is worth.",
+        {
+            SignatureVerdict.VERIFIED: "It proves the delivery.",
+            SignatureVerdict.UNSIGNED: "No secret is set, and ALLOW_UNSIGNED names the source.",
+            SignatureVerdict.REFUSED: "It proves nothing, or is missing.",
+        },
+    ),
+    JqVerdict: (
+        "What a jq program said of an event.",
+        {
+            JqVerdict.TRUE: "Its first output is neither false nor null.",
+            JqVerdict.FALSE: "Its first output is false or null.",
+            JqVerdict.FAILED: "It gave no output, failed, or took too long.",
+        },
+    ),
+    AnswerPlace: (
+        "Where a run's closing text goes.",
+        {
+            AnswerPlace.ITEM: "It becomes a comment on the item.",
+            AnswerPlace.RECORD: "It is kept in Aether's record, and goes nowhere else.",
         },
     ),
     ExecutionStatus: (

@@ -16,6 +16,14 @@ from aether.models import (
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceMapping:
+    """A source event mapping."""
+
+    id: int
+    canonical_trigger: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """A webhook mapping."""
 
@@ -29,6 +37,7 @@ class Rule:
 class Gate:
     """A trigger-task mapping of a task that exists."""
 
+    id: int
     task_id: str
     enabled: bool
     condition: str | None
@@ -48,7 +57,9 @@ class Configuration:
     """Every mapping, task and project, as of one version."""
 
     version: int = 0
-    source_mappings: Mapping[tuple[str, str, str | None], str] = field(default_factory=dict)
+    source_mappings: Mapping[tuple[str, str, str | None], SourceMapping] = field(
+        default_factory=dict
+    )
     rules: Mapping[tuple[str, str], tuple[Rule, ...]] = field(default_factory=dict)
     gates: Mapping[str, tuple[Gate, ...]] = field(default_factory=dict)
     projects: Mapping[tuple[str, str], ProjectRow] = field(default_factory=dict)
@@ -89,6 +100,7 @@ async def load() -> Configuration:
             if link.task_id in enabled:
                 gates[link.canonical_trigger].append(
                     Gate(
+                        id=link.id,
                         task_id=link.task_id,
                         enabled=enabled[link.task_id],
                         condition=link.condition,
@@ -98,7 +110,9 @@ async def load() -> Configuration:
         return Configuration(
             version=version,
             source_mappings={
-                (one.source, one.event_name, one.action): one.canonical_trigger
+                (one.source, one.event_name, one.action): SourceMapping(
+                    id=one.id, canonical_trigger=one.canonical_trigger
+                )
                 for one in await SourceEventMapping.all()
             },
             rules={key: tuple(found) for key, found in rules.items()},
@@ -110,6 +124,11 @@ async def load() -> Configuration:
                 for one in await Project.all()
             },
         )
+
+
+async def up_to_date(known: Configuration) -> Configuration:
+    """``known`` where the database still has its version, else the configuration as it is now."""
+    return known if known.version == await current_version() else await load()
 
 
 async def current_version() -> int:

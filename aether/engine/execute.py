@@ -8,7 +8,6 @@ worker that lost its lease changes nothing.
 import asyncio
 import contextvars
 import logging
-import secrets
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects, call_timeout
-from aether.engine import approvals, settle
+from aether.engine import approvals, opening, settle
 from aether.engine import conversation as conversations
 from aether.engine.approvals import ApprovalPendingError, Asker
 from aether.engine.assign import Assignment, assign
@@ -42,18 +41,17 @@ from aether.errors import (
 from aether.events import SourceEvent, event_from_summary
 from aether.leases import Lease, claim, fence, give_back
 from aether.llm import chat, prompts
-from aether.memory.search import Visibility, recall_for_run
+from aether.memory.search import Recalled, Visibility
 from aether.models import Delivery, TaskDefinition, TaskExecution
 from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
 from aether.tools.base import ToolContext
-from aether.vocabulary import ApprovalStatus, EffectStatus, MemoryScope
+from aether.vocabulary import ApprovalStatus, EffectStatus
 
 log = logging.getLogger(__name__)
 
 MOST_BLANKS: Final = 2  # a blank answer is asked for once more, then the run fails
-RECALL_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +76,12 @@ class Run:
     @property
     def visibility(self) -> Visibility:
         """What this run may remember and recall."""
-        return Visibility(
+        return opening.visibility(
+            self.task,
             execution_id=self.execution.id,
             agent_id=self.agent_id,
             project_id=self.execution.project_id,
             project_key=self.execution.project_key,
-            scopes=tuple(MemoryScope(one) for one in self.task.memory_scopes),
         )
 
     @property
@@ -217,7 +215,15 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
         async with asyncio.timeout(limit) as bound:
             talk = await conversations.load(lease, run.agent_id)
             if not talk.messages:
-                await talk.begin(await _opening(run))
+                await talk.begin(
+                    opening.messages(
+                        run.assignment,
+                        run.task,
+                        run.event,
+                        extracted=run.delivery.extracted,
+                        memories=await _recalled(run),
+                    )
+                )
             text: str | None = None
             while text is None:
                 text = await _approved(run, talk, await _converse(run, talk))
@@ -245,9 +251,10 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     assignment = await assign(task)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None
-    if event.subject is not None and event.subject.kind != "deployment":
+    subject = opening.answered_subject(event)
+    if subject is not None:
         effects = Effects(
-            runtime.settings, runtime.credentials, source, event.subject, lease,
+            runtime.settings, runtime.credentials, source, subject, lease,
             agent_id=agent_id, project_id=execution.project_id,
         )  # fmt: skip
     async with transaction():
@@ -281,37 +288,11 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     )
 
 
-async def _opening(run: Run) -> list[dict[str, Any]]:
-    """The system prompt; then, delimited, what is remembered and what the platform sent."""
-    nonce = secrets.token_hex(8)
-    opening: list[dict[str, Any]] = [
-        {
-            "role": "system",
-            "content": prompts.system_prompt(agent=run.assignment.agent, task=run.task),
-        }
-    ]
-    remembered = prompts.memories_message(await _recalled(run), nonce=nonce)
-    if remembered is not None:
-        opening.append(remembered)
-    extracted: Mapping[str, Any] = run.delivery.extracted
-    opening.append(prompts.event_message(run.event, extracted, nonce=nonce))
-    return opening
-
-
-async def _recalled(run: Run) -> list[Any]:
+async def _recalled(run: Run) -> list[Recalled]:
     """Memories near the event; a run goes on without them when the search fails."""
-    subject = run.event.subject
-    query = "\n".join(
-        part for part in (subject.title if subject else "", run.event.text[:2_000]) if part
-    )
-    if not query.strip():
-        return []
     try:
-        async with asyncio.timeout(RECALL_SECONDS):
-            return list(
-                await recall_for_run(run.runtime.settings, query=query, visibility=run.visibility)
-            )
-    except (AetherError, TimeoutError, ImportError) as error:
+        return await opening.recall(run.runtime.settings, run.event, run.visibility)
+    except opening.RECALL_FAILURES as error:
         log.warning("execution %s runs without memories: %s", run.execution.id, error)
         return []
 
@@ -319,9 +300,7 @@ async def _recalled(run: Run) -> list[Any]:
 async def _converse(run: Run, talk: Conversation) -> str:
     """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
     offered = await offers(run.assignment.agent, run.task)
-    settings = run.runtime.settings
-    most = run.task.max_tool_rounds
-    rounds = settings.llm_max_tool_rounds if most is None else most
+    rounds = opening.most_rounds(run.runtime.settings, run.task)
     while (answer := talk.answer()) is None:
         if talk.rounds > rounds:  # it called tools in the last call, which offered none
             return _last_words(talk)

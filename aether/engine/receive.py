@@ -4,7 +4,6 @@ GitHub gives up after 10 seconds, so nothing slow runs here: one transaction hol
 and its executions, hints leave after it, and the model is called by a worker.
 """
 
-import hashlib
 import json
 import logging
 import uuid
@@ -16,8 +15,8 @@ import orjson
 
 from aether.db import row, rows, transaction
 from aether.engine import configuration
-from aether.engine.own_doing import OURS, why_ours
-from aether.engine.route import Routing, programs_for, route, rules_for
+from aether.engine.own_doing import OURS
+from aether.engine.plan import Plan, item_keys, make_plan
 from aether.engine.runtime import Runtime
 from aether.errors import NotFoundError, UnavailableError
 from aether.events import SourceEvent, event_from_summary
@@ -28,7 +27,9 @@ from aether.vocabulary import DeliveryStatus
 log = logging.getLogger(__name__)
 
 BOT_RUNS_AN_HOUR: Final = 5  # started by bots on one item
-LONGEST_KEY: Final = 400  # characters that a key's column holds
+BOTS_HAD_THEIR_SHARE: Final = (
+    f"bots have started {BOT_RUNS_AN_HOUR} runs on this item within the hour"
+)
 RELOADS: Final = 5  # a configuration that changes faster than we read it is an error
 
 
@@ -41,20 +42,6 @@ class Receipt:
     canonical_trigger: str | None
     canonical_triggers: list[str]
     executions: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """Everything decided before the transaction opens."""
-
-    event: SourceEvent
-    slug: str
-    is_verified: bool
-    version: int
-    project_id: int | None
-    routing: Routing
-    extracted: Mapping[str, Any]
-    replay_of: int | None
 
 
 class _StaleConfigurationError(Exception):
@@ -77,11 +64,10 @@ async def receive(
     Raises:
         UnavailableError: the configuration kept changing while it was read.
     """
-    event = replace(
-        event, delivery_key=_bounded(event.delivery_key), change_key=_bounded(event.change_key)
-    )
     for _ in range(RELOADS):
-        plan = await _plan(runtime, event, slug, is_verified, replay_of)
+        plan = await make_plan(
+            runtime, event, slug=slug, is_verified=is_verified, replay_of=replay_of
+        )
         try:
             receipt = await _store(plan)
         except _StaleConfigurationError:
@@ -91,19 +77,6 @@ async def receive(
             runtime.queue.hint(Job.RUN_TASK_EXECUTION, receipt.executions)
         return receipt
     raise UnavailableError("the configuration is changing too fast; send it again")
-
-
-def _bounded(key: str) -> str:
-    """A key as its column holds it; a longer one, which ids of a strange size make, by its hash."""
-    if len(key) <= LONGEST_KEY:
-        return key
-    return f"sha256:{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
-
-
-def _item(event: SourceEvent) -> tuple[str, str | None]:
-    """The project's and the item's key as the rows of deliveries and executions hold them."""
-    project = event.project_names[0] if event.project_names else ""
-    return project[:400], event.subject.key[:100] if event.subject else None
 
 
 async def replay(runtime: Runtime, delivery_id: int) -> Receipt:
@@ -122,57 +95,7 @@ async def replay(runtime: Runtime, delivery_id: int) -> Receipt:
     )
 
 
-async def _plan(
-    runtime: Runtime, event: SourceEvent, slug: str, is_verified: bool, replay_of: int | None
-) -> _Plan:
-    known = runtime.configuration
-    project = known.project_of(event)
-    routing, extracted = await _routing(runtime, known, event)
-    why = await _why_nothing(event, replay_of)
-    if why is None and project is not None and not project.enabled:
-        why = "its project is disabled"
-    if why is not None:
-        routing = replace(routing, starts=(), reason=why)
-    return _Plan(
-        event=event,
-        slug=slug,
-        is_verified=is_verified,
-        version=known.version,
-        project_id=project.id if project else None,
-        routing=routing,
-        extracted=extracted,
-        replay_of=replay_of,
-    )
-
-
-async def _routing(
-    runtime: Runtime, known: configuration.Configuration, event: SourceEvent
-) -> tuple[Routing, Mapping[str, Any]]:
-    """The routing, and what the matching rules extract for the prompt; one visit to jq each."""
-    programs = programs_for(known, event)
-    if not programs:
-        return route(known, event, {}), {}
-    summary = event.summary()
-    verdicts = dict(
-        zip(programs, await runtime.filters.evaluate(programs, event.payload, summary), strict=True)
-    )
-    wanted = {
-        name: program
-        for rule in rules_for(known, event)
-        if verdicts.get(rule.jq_filter) is True
-        for name, program in rule.extract.items()
-    }
-    extracted = await runtime.filters.extract(wanted, event.payload, summary) if wanted else {}
-    return route(known, event, verdicts), extracted
-
-
-async def _why_nothing(event: SourceEvent, replay_of: int | None) -> str | None:
-    if event.is_ping:
-        return "a ping"
-    return await why_ours(event)
-
-
-async def _store(plan: _Plan) -> Receipt:
+async def _store(plan: Plan) -> Receipt:
     async with transaction():
         stored = await row(INSERT_DELIVERY, *_columns(plan))
         if stored is None or int(stored["version"]) != plan.version:
@@ -195,27 +118,26 @@ SELECT version, (SELECT id FROM stored) AS id FROM configuration_version WHERE i
 """
 
 
-def _columns(plan: _Plan) -> tuple[Any, ...]:
+def _columns(plan: Plan) -> tuple[Any, ...]:
     event, subject, actor = plan.event, plan.event.subject, plan.event.actor
     status = DeliveryStatus.ROUTED if plan.routing.starts else DeliveryStatus.IGNORED
     return (
         event.source, plan.slug, event.delivery_key, event.change_key, event.event_name[:200],
         event.action[:200] if event.action else None, status, plan.routing.reason,
         _json(plan.routing.canonical_triggers), plan.is_verified, plan.project_id,
-        _item(event)[0], subject.kind if subject else None, _item(event)[1],
+        item_keys(event)[0], subject.kind if subject else None, item_keys(event)[1],
         subject.title if subject else "", actor.login[:200] if actor else None,
         actor.is_bot if actor else False, _json(event.summary()), _json(dict(event.payload)),
         _json(plan.extracted), plan.replay_of,
     )  # fmt: skip
 
 
-async def _start(plan: _Plan, delivery_id: int) -> Receipt:
+async def _start(plan: Plan, delivery_id: int) -> Receipt:
     """Insert the executions of a delivery whose row this transaction holds."""
-    if plan.routing.starts and await _bot_bound_reached(plan):
+    if plan.routing.starts and await is_bot_bound_reached(plan):
         await rows(
             "UPDATE delivery SET status = $2, reason = $3 WHERE id = $1",
-            delivery_id, DeliveryStatus.IGNORED,
-            f"bots have started {BOT_RUNS_AN_HOUR} runs on this item within the hour",
+            delivery_id, DeliveryStatus.IGNORED, BOTS_HAD_THEIR_SHARE,
         )  # fmt: skip
         log.warning(
             "delivery %s starts nothing: bots have started %s runs on %s %s within the hour",
@@ -231,7 +153,7 @@ async def _start(plan: _Plan, delivery_id: int) -> Receipt:
         INSERT_EXECUTIONS,
         delivery_id, [one.task_id for one in plan.routing.starts],
         [one.canonical_trigger for one in plan.routing.starts], event.source, plan.project_id,
-        _item(event)[0], subject.kind if subject else None, _item(event)[1],
+        item_keys(event)[0], subject.kind if subject else None, item_keys(event)[1],
         event.actor.is_bot if event.actor else False,
     )  # fmt: skip
     return _receipt("accepted", plan, delivery_id, sorted(int(one["id"]) for one in started))
@@ -253,13 +175,16 @@ SELECT id FROM started
 """
 
 
-async def _bot_bound_reached(plan: _Plan) -> bool:
+async def is_bot_bound_reached(plan: Plan, *, lock: bool = True) -> bool:
     """Whether bots have had their share of this item; the lock makes concurrent ones wait."""
     event, subject = plan.event, plan.event.subject
     if event.actor is None or not event.actor.is_bot or subject is None or plan.replay_of:
         return False
-    item = (event.source, *_item(event))
-    await rows("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(map(str, item)))
+    item = (event.source, *item_keys(event))
+    if lock:
+        await rows(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(map(str, item))
+        )
     counted = await row(
         """SELECT count(DISTINCT delivery_id) AS n FROM task_execution
            WHERE by_bot AND source = $1 AND project_key = $2 AND item_key = $3
@@ -269,19 +194,53 @@ async def _bot_bound_reached(plan: _Plan) -> bool:
     return counted is not None and int(counted["n"]) >= BOT_RUNS_AN_HOUR
 
 
-async def _again(plan: _Plan) -> Receipt:
+STORED: Final = """
+SELECT id, status, reason, canonical_triggers, delivery_key = $2 AS is_same_key FROM delivery
+WHERE source = $1 AND (delivery_key = $2 OR change_key = $3)
+ORDER BY (delivery_key = $2) DESC, id LIMIT 1
+"""
+
+
+async def find_stored(plan: Plan, *, lock: bool = True) -> Mapping[str, Any] | None:
+    """The delivery that has one of this event's two keys; with ``lock`` until the transaction ends.
+
+    Its columns: id, status, reason, canonical_triggers (JSON text), is_same_key.
+    """
+    event = plan.event
+    sql = f"{STORED} FOR UPDATE" if lock else STORED
+    return await row(sql, event.source, event.delivery_key, event.change_key)
+
+
+def is_routed_anew(plan: Plan, found: Mapping[str, Any]) -> bool:
+    """Whether an event that is stored already starts its tasks now, since nothing came of it then.
+
+    Not where it was our own doing: the evidence may have grown old since.
+    """
+    was_ours = str(found["reason"]).startswith(OURS)
+    has_starts = bool(plan.routing.starts)
+    return found["status"] == DeliveryStatus.IGNORED and has_starts and not was_ours
+
+
+def triggers_of(found: Mapping[str, Any]) -> list[str]:
+    """The triggers that a delivery was routed by."""
+    return [str(one) for one in json.loads(found["canonical_triggers"])]
+
+
+async def executions_of(delivery_id: int) -> list[int]:
+    """What a delivery has started, oldest first."""
+    started = await rows(
+        "SELECT id FROM task_execution WHERE delivery_id = $1 ORDER BY id", delivery_id
+    )
+    return [int(one["id"]) for one in started]
+
+
+async def _again(plan: Plan) -> Receipt:
     """Answer for an event that is stored already; route it now if nothing came of it then."""
-    found = await row(
-        """SELECT id, status, reason, canonical_triggers FROM delivery
-           WHERE source = $1 AND (delivery_key = $2 OR change_key = $3)
-           ORDER BY (delivery_key = $2) DESC, id LIMIT 1 FOR UPDATE""",
-        plan.event.source, plan.event.delivery_key, plan.event.change_key,
-    )  # fmt: skip
+    found = await find_stored(plan)
     if found is None:
         raise _StaleConfigurationError  # it was pruned between the two statements
     delivery_id = int(found["id"])
-    was_ours = str(found["reason"]).startswith(OURS)  # the evidence may have grown old since
-    if found["status"] == DeliveryStatus.IGNORED and plan.routing.starts and not was_ours:
+    if is_routed_anew(plan, found):
         await rows(
             """UPDATE delivery SET status = $2, reason = $3, canonical_triggers = $4,
                  project_id = $5, extracted = $6 WHERE id = $1""",
@@ -290,20 +249,17 @@ async def _again(plan: _Plan) -> Receipt:
             _json(plan.extracted),
         )  # fmt: skip
         return await _start(plan, delivery_id)
-    started = await rows(
-        "SELECT id FROM task_execution WHERE delivery_id = $1 ORDER BY id", delivery_id
-    )
-    triggers = json.loads(found["canonical_triggers"])
+    triggers = triggers_of(found)
     return Receipt(
         status="duplicate",
         delivery_id=delivery_id,
         canonical_trigger=triggers[0] if triggers else None,
         canonical_triggers=triggers,
-        executions=[int(one["id"]) for one in started],
+        executions=await executions_of(delivery_id),
     )
 
 
-def _receipt(status: str, plan: _Plan, delivery_id: int, executions: list[int]) -> Receipt:
+def _receipt(status: str, plan: Plan, delivery_id: int, executions: list[int]) -> Receipt:
     triggers = list(plan.routing.canonical_triggers)
     return Receipt(
         status=status,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aether.engine.configuration import Configuration, Gate, Rule
+from aether.engine.configuration import Configuration, Gate, Rule, SourceMapping
 from aether.events import SourceEvent
 from aether.vocabulary import Association
 
@@ -23,16 +23,26 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gated:
+    """A gate that was asked, and why it stays shut; None: it lets its task start."""
+
+    gate: Gate
+    canonical_trigger: str
+    held: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Routing:
     """What an event means under one configuration."""
 
     canonical_triggers: tuple[str, ...] = ()
+    gates: tuple[Gated, ...] = ()  # all that were asked, in their order
     starts: tuple[Start, ...] = ()
     reason: str | None = None  # why nothing starts, or which gates held a task back
 
 
-def mapped_trigger(configuration: Configuration, event: SourceEvent) -> str | None:
-    """The trigger of the first candidate that has a row; an exact action beats a null one.
+def source_mapping(configuration: Configuration, event: SourceEvent) -> SourceMapping | None:
+    """The row of the first candidate that has one; an exact action beats a null one.
 
     Where the source's candidates end in *stop*, rows with a null action are not asked, but for a
     candidate that has no action itself.
@@ -61,9 +71,9 @@ def programs_for(configuration: Configuration, event: SourceEvent) -> tuple[str,
     """Every jq program that may decide about this event, each once."""
     rules = rules_for(configuration, event)
     triggers = {rule.canonical_trigger for rule in rules}
-    mapped = mapped_trigger(configuration, event)
+    mapped = source_mapping(configuration, event)
     if mapped is not None:
-        triggers.add(mapped)
+        triggers.add(mapped.canonical_trigger)
     conditions = (
         gate.condition
         for trigger in sorted(triggers)
@@ -75,29 +85,31 @@ def programs_for(configuration: Configuration, event: SourceEvent) -> tuple[str,
 
 def route(configuration: Configuration, event: SourceEvent, verdicts: Verdicts) -> Routing:
     """Triggers in the order they were found, and each task once, however many triggers name it."""
-    mapped = mapped_trigger(configuration, event)
+    mapped = source_mapping(configuration, event)
     added = (
         rule.canonical_trigger
         for rule in rules_for(configuration, event)
         if verdicts.get(rule.jq_filter) is True
     )
-    triggers = tuple(dict.fromkeys((*((mapped,) if mapped else ()), *added)))
+    triggers = tuple(dict.fromkeys((*((mapped.canonical_trigger,) if mapped else ()), *added)))
     if not triggers:
         return Routing(reason=f"no mapping knows {_words(event)}")
+    gates = tuple(
+        Gated(gate=gate, canonical_trigger=trigger, held=_held_back(gate, event, verdicts))
+        for trigger in triggers
+        for gate in configuration.gates.get(trigger, ())
+    )
     starts: dict[str, Start] = {}
-    held: list[str] = []
-    for trigger in triggers:
-        for gate in configuration.gates.get(trigger, ()):
-            why = _held_back(gate, event, verdicts)
-            if why is not None:
-                held.append(why)
-            else:
-                start = Start(task_id=gate.task_id, canonical_trigger=trigger)
-                starts.setdefault(gate.task_id, start)
-    if not starts and not held:
+    for one in gates:
+        if one.held is None:
+            start = Start(task_id=one.gate.task_id, canonical_trigger=one.canonical_trigger)
+            starts.setdefault(one.gate.task_id, start)
+    held = [one.held for one in gates if one.held is not None]
+    if not gates:
         held.append(f"no task is mapped to {', '.join(triggers)}")
     return Routing(
         canonical_triggers=triggers,
+        gates=gates,
         starts=tuple(starts.values()),
         reason="; ".join(held) or None,
     )

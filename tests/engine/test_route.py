@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from aether.engine.configuration import Configuration, Gate, Rule
-from aether.engine.route import Start, mapped_trigger, programs_for, route
+from aether.engine.configuration import Configuration, Gate, Rule, SourceMapping
+from aether.engine.route import Start, programs_for, route, source_mapping
 from aether.events import Actor, Candidate, SourceEvent
 from aether.vocabulary import SourceName
 
@@ -30,7 +30,10 @@ def known(
 ) -> Configuration:
     rows = sources if sources is not None else {("issues", "opened"): "issue.created"}
     return Configuration(
-        source_mappings={("github", name, act): found for (name, act), found in rows.items()},
+        source_mappings={
+            ("github", name, act): SourceMapping(id=number, canonical_trigger=found)
+            for number, ((name, act), found) in enumerate(rows.items(), start=1)
+        },
         rules={("github", "issues"): rules} if rules else {},
         gates=gates or {},
     )
@@ -48,8 +51,17 @@ def gate(
     min_association: str | None = None,
 ) -> Gate:
     return Gate(
-        task_id=task_id, enabled=enabled, condition=condition, min_association=min_association
+        id=1,
+        task_id=task_id,
+        enabled=enabled,
+        condition=condition,
+        min_association=min_association,
     )
+
+
+def mapped_trigger(configuration: Configuration, told: SourceEvent) -> str | None:
+    found = source_mapping(configuration, told)
+    return found.canonical_trigger if found else None
 
 
 def test_the_sharpest_candidate_with_a_row_gives_the_trigger() -> None:

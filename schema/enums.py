@@ -29,6 +29,7 @@ from aether.vocabulary import (
 )
 from resolvers.memory import MemorySearchMode
 from resolvers.simulations import SignatureVerdict, SimulatedStatus
+from resolvers.usage_report import UsageBy
 
 __all__ = [
     "AgentRole",
@@ -49,6 +50,7 @@ __all__ = [
     "ToolEffect",
     "ToolExecutionStatus",
     "ToolReach",
+    "UsageBy",
     "WatchdogLevel",
     "WebhookAlgorithm",
     "WebhookEncoding",
@@ -240,6 +242,16 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             Association.FIRST_TIME_CONTRIBUTOR: "Has not committed to it before.",
             Association.FIRST_TIMER: "Has not committed to anything on GitHub before.",
             Association.NONE: "None of these.",
+        },
+    ),
+    UsageBy: (
+        "What usage is told apart by.",
+        {
+            UsageBy.AGENT: "The agent.",
+            UsageBy.TASK: "The task.",
+            UsageBy.PROJECT: "Our project.",
+            UsageBy.MODEL: "The language model.",
+            UsageBy.DAY: "The day, in UTC.",
         },
     ),
     SeedName: (

@@ -16,7 +16,7 @@ from aether.db import row, rows, transaction
 from aether.engine.runtime import Runtime
 from aether.engine.tool_calls import BadArgumentsError, Offer, read_arguments
 from aether.errors import ConflictError, ErrorCode, ForbiddenError, NotFoundError
-from aether.leases import Lease, fence
+from aether.leases import Lease, LetGoError, fence
 from aether.models import TaskDefinition
 from aether.queue import Job
 from aether.vocabulary import ApprovalKind, ApprovalStatus, ExecutionStatus, ToolEffect
@@ -27,8 +27,8 @@ MOST_REFUSED: Final = 3  # answers of one run; a model that is refused so often 
 EXPIRED_AT_ONCE: Final = 100
 
 
-class ApprovalPendingError(Exception):
-    """The execution waits for a person now; its worker lets go of it."""
+class ApprovalPendingError(LetGoError):
+    """The execution waits for a person now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ async def ask(asker: Asker, requests: Sequence[Request]) -> NoReturn:
                 "task_id": asker.task.id,
             },
         )
-    raise ApprovalPendingError
+    raise ApprovalPendingError("waits for a person")
 
 
 async def decide(

@@ -17,9 +17,9 @@ from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects, call_timeout
-from aether.engine import approvals, opening, settle
+from aether.engine import approvals, limits, opening, settle
 from aether.engine import conversation as conversations
-from aether.engine.approvals import ApprovalPendingError, Asker
+from aether.engine.approvals import Asker
 from aether.engine.assign import Assignment, assign
 from aether.engine.conversation import Conversation
 from aether.engine.runtime import Runtime
@@ -39,10 +39,10 @@ from aether.errors import (
     UpstreamError,
 )
 from aether.events import SourceEvent, event_from_summary
-from aether.leases import Lease, claim, fence, give_back
+from aether.leases import Lease, LetGoError, claim, fence, give_back
 from aether.llm import chat, prompts
 from aether.memory.search import Recalled, Visibility
-from aether.models import Delivery, TaskDefinition, TaskExecution
+from aether.models import Delivery, Project, TaskDefinition, TaskExecution
 from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
@@ -66,6 +66,7 @@ class Run:
     event: SourceEvent
     source: Source
     assignment: Assignment
+    project: Project | None
     effects: Effects | None
 
     @property
@@ -133,8 +134,8 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
                 await settle.fail_crashed(lease)
                 return
             await _attempt(runtime, lease)
-    except ApprovalPendingError:
-        log.info("execution %s waits for a person", execution_id)
+    except LetGoError as why:
+        log.info("execution %s %s", execution_id, why)
     except LeaseLostError:
         log.info("execution %s is somebody else's now", execution_id)
     except CancelledRunError:
@@ -257,24 +258,29 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
             runtime.settings, runtime.credentials, source, subject, lease,
             agent_id=agent_id, project_id=execution.project_id,
         )  # fmt: skip
+    project = await Project.get_or_none(id=execution.project_id) if execution.project_id else None
     async with transaction():
         await fence(lease)
         await rows(
             "UPDATE task_execution SET agent_id = $2, agent_reason = $3 WHERE id = $1",
             lease.execution_id, agent_id, assignment.reason,
         )  # fmt: skip
-        await audit.record(
-            "task.started",
-            agent_id=agent_id,
-            execution_id=lease.execution_id,
-            delivery_id=delivery.id,
-            detail={
-                "task_id": task.id,
-                "run": lease.run,
-                "try": lease.tries + 1,
-                "agent_reason": assignment.reason,
-            },
-        )
+        has_turn = await limits.take_turn(lease, assignment.agent, project)
+        if has_turn:
+            await audit.record(
+                "task.started",
+                agent_id=agent_id,
+                execution_id=lease.execution_id,
+                delivery_id=delivery.id,
+                detail={
+                    "task_id": task.id,
+                    "run": lease.run,
+                    "try": lease.tries + 1,
+                    "agent_reason": assignment.reason,
+                },
+            )
+    if not has_turn:
+        raise limits.NoTurnError("waits for its turn")
     return Run(
         runtime=runtime,
         lease=lease,
@@ -284,6 +290,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         event=event,
         source=source,
         assignment=assignment,
+        project=project,
         effects=effects,
     )
 
@@ -362,6 +369,7 @@ def _last_words(talk: Conversation) -> str:
 async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:
     agent = run.assignment.agent
     settings = run.runtime.settings
+    await limits.check(task=run.task, agent=agent, project=run.project, lease=run.lease)
     reply = await chat.complete(
         settings,
         model=agent.model if agent else None,

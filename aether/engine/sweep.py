@@ -79,6 +79,8 @@ PRUNED: Final = (
              SELECT 1 FROM task_execution AS kept WHERE kept.delivery_id = delivery.id)""",
     ),
     ("audit_entry", "created_at", ""),
+    ("limit_notice", "created_at", ""),
+    ("usage_day", "day", ""),
 )
 """Table, age, condition; executions first, since all that belongs to one goes after it."""
 

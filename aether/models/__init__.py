@@ -17,6 +17,7 @@ from aether.models.polling import PollSource, ScheduleTick
 from aether.models.projects import Project
 from aether.models.tasks import ExecutionMessage, TaskDefinition, TaskExecution
 from aether.models.tools import Effect, ToolDefinition, ToolExecution
+from aether.models.usage import LimitNotice, UsageDay
 from aether.models.watchdog import WatchdogEntry
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Effect",
     "ExecutionMessage",
     "Integration",
+    "LimitNotice",
     "McpServer",
     "Memory",
     "MemoryChunk",
@@ -41,6 +43,7 @@ __all__ = [
     "ToolDefinition",
     "ToolExecution",
     "TriggerTaskMapping",
+    "UsageDay",
     "WatchdogEntry",
     "WebhookMapping",
 ]

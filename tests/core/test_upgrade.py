@@ -9,7 +9,7 @@ from tortoise.migrations.api import migrate as apply_migrations
 
 from aether import db
 from aether.embedded.postgres import Postgres
-from aether.models import Agent, Project, TaskDefinition, ToolDefinition
+from aether.models import Agent, Project, TaskDefinition, ToolDefinition, UsageDay
 from aether.vocabulary import AnswerMode
 
 FIRST_RELEASE = "aether.0002_postgres"
@@ -37,6 +37,10 @@ ROWS = (
        VALUES ('github', 'github', 'd1', 'c1', 'issues', 'routed', '{}', '{}')""",
     """INSERT INTO task_execution (delivery_id, task_id, canonical_trigger, source)
        VALUES (1, 'pm_analyze', 'issue.created', 'github')""",
+    """INSERT INTO execution_message (execution_id, run, position, message, model, prompt_tokens,
+         completion_tokens, cost_usd, created_at)
+       VALUES (1, 1, 1, '{}', 'gpt-4o', 100, 20, 0.5, '2026-02-18T23:59:59Z'),
+         (1, 1, 2, '{}', 'gpt-4o', 10, 2, 0.25, '2026-02-18T00:00:00Z')""",
     """INSERT INTO audit_entry (action) VALUES ('task.queued')""",
     """INSERT INTO memory (key, content, scope) VALUES ('k', 'c', 'project')""",
 )
@@ -75,7 +79,11 @@ async def test_a_database_of_the_first_release_is_upgraded_with_its_rows(
         task = await TaskDefinition.get(id="pm_analyze")
         project = await Project.get(source_project_id="acme/api")
         tool = await ToolDefinition.get(name="add_comment")
+        used = await UsageDay.get()
     assert (agent.fallback_models, agent.max_tokens_per_day) == ([], None)
     assert (task.answer_mode, task.approve_tools) == (AnswerMode.ADD, [])
     assert (task.approve_answer, task.outsiders_may_act) == (False, False)
     assert (project.max_concurrent_runs, tool.requires_approval) == (None, False)
+    assert (str(used.day), used.agent_id, used.task_id) == ("2026-02-18", None, "pm_analyze")
+    assert (used.llm_calls, used.prompt_tokens, used.completion_tokens) == (2, 110, 22)
+    assert float(used.cost_usd) == 0.75

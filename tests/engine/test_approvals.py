@@ -298,7 +298,7 @@ async def test_cancelling_what_waits_withdraws_it(world: World) -> None:
 
 async def test_a_worker_that_lost_its_lease_asks_nobody(world: World) -> None:
     await want(approve_tools=["*"])
-    world.model.say(by_turn([LABEL, Reply.text("Labelled.")]))
+    world.model.say(by_turn([LABEL.after(1), Reply.text("Labelled.")]))
     execution_id = await world.opened()
 
     async def lose() -> None:

@@ -12,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from aether import aside
+from aether.aside import Aside
 from aether.config import Settings
 from aether.credentials import Credentials
 from aether.db import UNAVAILABLE, close_pool, credentials, open_pool, wait_until_ready
@@ -58,12 +60,16 @@ def application(settings: Settings) -> ASGIApp:
             configuration=await load(),
         )
         install(runtime)
+        beside = Aside(settings)
+        aside.install(beside)
         watchdog = Watchdog(settings, component="web", redact=redacting)
         watchdog.start()
         try:
             yield
         finally:
             install(None)
+            aside.install(None)
+            await beside.close()
             await runtime.queue.close()
             await runtime.filters.close()
             await runtime.credentials.close()

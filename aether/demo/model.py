@@ -4,18 +4,19 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from aether.demo import model_rules as rules
 from aether.demo import model_wire as wire
 from aether.demo.faults import Call, Door, Faults, pause
+from aether.demo.model_answer import answer, json_answer
 from aether.demo.model_rules import RefusedError
 from aether.demo.model_script import (
     ABSENT,
@@ -31,7 +32,6 @@ from aether.demo.model_script import (
     digest,
     error_body,
 )
-from aether.demo.serving import break_connection
 
 __all__ = [
     "ABSENT",
@@ -161,7 +161,7 @@ class ScriptedModel:
                 raise rules.refused(str(error), code="script_ended") from error
             raise
         await pause(reply.delay)
-        return _answer(chat, reply)
+        return answer(chat, reply)
 
     def _check_size(self, told: Mapping[str, Any]) -> None:
         size = wire.prompt_size(told)
@@ -193,17 +193,17 @@ class ScriptedModel:
         if not isinstance(dimensions, int) or dimensions < 1:
             raise rules.refused("Invalid 'dimensions'.", "dimensions", "invalid_value")
         as_base64 = told.get("encoding_format") == "base64"
-        return _json(wire.embeddings(model, texts, dimensions, as_base64=as_base64))
+        return json_answer(wire.embeddings(model, texts, dimensions, as_base64=as_base64))
 
     async def _list_models(self, request: Request) -> Response:
         rules.check_key(request.headers.get("authorization", ""), self.key)
         names = [*self.models, *self.embedding_models]
-        return _json({"object": "list", "data": [_model(name) for name in names]})
+        return json_answer({"object": "list", "data": [_model(name) for name in names]})
 
     async def _get_model(self, request: Request) -> Response:
         rules.check_key(request.headers.get("authorization", ""), self.key)
         known = [*self.models, *self.embedding_models]
-        return _json(_model(rules.check_model(request.path_params["name"], known)))
+        return json_answer(_model(rules.check_model(request.path_params["name"], known)))
 
 
 def _meets(chat: ChatRequest, when: When) -> bool:
@@ -230,65 +230,10 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return told
 
 
-def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    named = {"x-request-id": f"req_{digest(body)[:32]}", **(headers or {})}
-    if isinstance(body, (str, bytes)):
-        return Response(body, status, named, "text/plain; charset=utf-8")
-    return Response(json.dumps(body), status, named, "application/json")
-
-
 async def _refusal(_: Request, error: RefusedError) -> Response:
-    return _json(error.body, error.status)
+    return json_answer(error.body, error.status)
 
 
 async def _unknown_route(request: Request, _: Exception) -> Response:
     message = f"Invalid URL ({request.method} {request.url.path})"
-    return _json(error_body(message), 404)
-
-
-def _answer(chat: ChatRequest, reply: Reply) -> Response:
-    if reply.resets:
-        return _Broken([], {})
-    if reply.body is not None:
-        return _json(reply.body, reply.status, reply.headers)
-    if not chat.json.get("stream"):
-        body = json.dumps(wire.completion(chat, reply)).encode()
-        if reply.cut_after is None:
-            return Response(body, reply.status, {**reply.headers}, "application/json")
-        headers = {"content-type": "application/json", "content-length": str(len(body))}
-        return _Broken([body[: len(body) // 2]], headers)
-    lines = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in wire.chunks(chat, reply)]
-    headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-    if reply.cut_after is not None:
-        return _Broken(lines[: reply.cut_after], headers)
-    return _Streamed([*lines, b"data: [DONE]\n\n"], headers | {**reply.headers})
-
-
-class _Streamed(Response):
-    """Sends each part as a chunk of its own."""
-
-    def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
-        self.parts = parts
-        super().__init__(None, 200, dict(headers))
-        self.raw_headers = [
-            (name.encode(), value.encode()) for name, value in headers.items()
-        ]  # without the content-length of an empty body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.start(send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def start(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        for part in self.parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-
-
-class _Broken(_Streamed):
-    """Sends its parts, then ends the connection; with none, resets it before any answer."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.parts:
-            await self.start(send)
-        await break_connection(scope, receive, reset=not self.parts)
+    return json_answer(error_body(message), 404)

@@ -57,6 +57,13 @@ class Reply:
     delay: Delay = 0.0
     resets: bool = False
     cut_after: int | None = None
+    pace: Delay = 0.0
+    deltas: tuple[Mapping[str, Any], ...] | None = None
+    breaks_after: int | None = None
+    error_event: Any = None
+    ends_after: int | None = None
+    tells_usage: bool = True
+    ignores_stream: bool = False
 
     @classmethod
     def text(cls, content: str | None) -> Self:
@@ -107,6 +114,36 @@ class Reply:
     def cut(cls, content: str, after_chunks: int = 2) -> Self:
         """A stream that ends after some chunks, without its end; not streamed, half a body."""
         return cls(content=content, cut_after=after_chunks)
+
+    @classmethod
+    def streaming(cls, *deltas: Mapping[str, Any]) -> Self:
+        """A stream of just these deltas, such as tool calls in some server's own way."""
+        return cls(deltas=deltas)
+
+    @classmethod
+    def breaking(
+        cls, content: str, after_chunks: int = 2, *, message: str = "The model broke down."
+    ) -> Self:
+        """A stream that ends in an error event after some chunks; not streamed, all is well."""
+        event = error_body(message, type="server_error", code="internal_error")
+        return cls(content=content, breaks_after=after_chunks, error_event=event)
+
+    @classmethod
+    def unfinished(cls, content: str, after_chunks: int = 2) -> Self:
+        """A stream that ends in order after some chunks, without a finish or ``[DONE]``."""
+        return cls(content=content, ends_after=after_chunks)
+
+    def paced(self, pace: Delay) -> Self:
+        """The same, waiting before each chunk but the first when streamed."""
+        return replace(self, pace=pace)
+
+    def without_usage(self) -> Self:
+        """The same, but a stream does not tell the usage though it was asked for."""
+        return replace(self, tells_usage=False)
+
+    def unstreamed(self) -> Self:
+        """The same, but whole, in JSON, also where a stream was asked for."""
+        return replace(self, ignores_stream=True)
 
     def after(self, delay: Delay) -> Self:
         """The same, but only after so many seconds, or once the event is set."""

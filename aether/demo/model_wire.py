@@ -119,6 +119,7 @@ def completion(request: ChatRequest, reply: Reply) -> Json:
 def chunks(request: ChatRequest, reply: Reply) -> Iterator[Json]:
     """The chunks of a streamed answer; the last has the usage if it was asked for."""
     with_usage = bool((request.json.get("stream_options") or {}).get("include_usage"))
+    with_usage = with_usage and reply.tells_usage
     frame = _frame(request, "chat.completion.chunk")
     deltas: list[tuple[Json, str | None]] = [(delta, None) for delta in _deltas(request, reply)]
     deltas.append(({}, _finish_reason(reply)))
@@ -131,6 +132,9 @@ def chunks(request: ChatRequest, reply: Reply) -> Iterator[Json]:
 
 
 def _deltas(request: ChatRequest, reply: Reply) -> Iterator[Json]:
+    if reply.deltas is not None:
+        yield from map(dict, reply.deltas)
+        return
     first = None if reply.content is None else ""
     yield {"role": "assistant", "content": first, "refusal": None}
     for piece in _pieces(reply.content or ""):

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, UpstreamError
-from aether.llm import provider
+from aether.llm import provider, streaming
 from aether.rendering import clean, is_blank
 
 LONGEST_ID: Final = 100
@@ -85,6 +85,7 @@ async def complete(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None,
     timeout: float,
+    on_text: Callable[[str], None] | None = None,
 ) -> Reply:
     """One call of the model, sent once; whoever asked decides whether to ask again.
 
@@ -93,6 +94,9 @@ async def complete(
         messages: OpenAI's chat form.
         tools: OpenAI's form; None or empty offers none.
         timeout: seconds until the whole reply must be there, loading LiteLLM not counted.
+        on_text: hears the text of the reply as it is written, cleaned, in the event loop; what
+            it raises is logged and changes nothing. Of a call that then fails it may have heard
+            the beginning. The reply is the same as without.
 
     Raises:
         NotConfiguredError: no model, no key, or the key was refused (401, 403); names the setting.
@@ -114,7 +118,10 @@ async def complete(
     failed: AetherError
     try:
         async with asyncio.timeout(timeout):
-            answer = await library.acompletion(**arguments)
+            if on_text is None:
+                answer = await library.acompletion(**arguments)
+            else:
+                answer = await streaming.completion(library, target, arguments, on_text)
     except provider.failures() as error:
         failed = provider.failure(error, target, settings)
     else:

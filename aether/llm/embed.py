@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, Self
 
+from aether import aside
 from aether.config import Settings
 from aether.errors import AetherError, UpstreamError
 from aether.llm import provider
@@ -125,7 +126,25 @@ class RemoteEmbedder:
         raise failed
 
 
-_remote: dict[tuple[str, str | None], RemoteEmbedder] = {}
+class AsideEmbedder:
+    """The same model, asked through this process's aside, which loads LiteLLM instead of us."""
+
+    def __init__(self, name: str, dimension: int) -> None:
+        self.name = name
+        self.dimension = dimension
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """As ``RemoteEmbedder.connect``; also UnavailableError, when the aside cannot be had."""
+        return cls(**await aside.call("embed.describe", {}))
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """As ``Embedder.embed``; sent once."""
+        vectors: list[Vector] = await aside.call("embed.texts", {"texts": list(texts)})
+        return vectors
+
+
+_remote: dict[tuple[str, str | None, bool], RemoteEmbedder | AsideEmbedder] = {}
 _loading = threading.Lock()
 
 
@@ -138,10 +157,16 @@ async def embedder(settings: Settings) -> Embedder:
     model = settings.embedding_model
     if model is None:
         return await asyncio.to_thread(_load_encoder)
-    key = (model, settings.llm_base_url)
-    if key not in _remote:  # two at once both connect, and the later one stays: no harm
-        _remote[key] = await RemoteEmbedder.connect(settings, model)
-    return _remote[key]
+    key = (model, settings.llm_base_url, aside.is_installed())
+    if key in _remote:
+        return _remote[key]
+    made: RemoteEmbedder | AsideEmbedder
+    if aside.is_installed():
+        made = await AsideEmbedder.connect()
+    else:
+        made = await RemoteEmbedder.connect(settings, model)
+    _remote[key] = made  # two at once both connect, and the later one stays: no harm
+    return made
 
 
 def _load_encoder() -> EmbeddedEncoder:

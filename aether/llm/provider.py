@@ -1,6 +1,7 @@
 """LiteLLM's one door: loads it, says where a model is and with which key, translates its errors.
 
-Only a worker comes here: the import takes seconds and 200 MB, so it happens at first use.
+Only a worker and an aside come here: the import takes seconds and 200 MB, so it happens at
+first use.
 """
 
 import functools

@@ -248,6 +248,49 @@ def test_a_cut_answer_ends_in_the_middle(
         assert b"three" not in text
 
 
+def test_a_stream_may_break_end_early_or_not_be_one(
+    model: ScriptedModel, openai: httpx.Client
+) -> None:
+    model.say(
+        [
+            Reply.breaking("one two three", after_chunks=2, message="No more."),
+            Reply.unfinished("one two three", after_chunks=3),
+            Reply.text("one two").without_usage(),
+            Reply.text("one two").unstreamed(),
+            Reply.streaming({"content": "on"}, {"content": "e"}),
+        ]
+    )
+    sent = {"stream": True, "stream_options": {"include_usage": True}}
+
+    answers = [chat(openai, **sent) for _ in range(5)]
+
+    told = [
+        [line.removeprefix("data: ") for line in one.text.splitlines() if line] for one in answers
+    ]
+    assert [len(lines) for lines in told] == [3, 3, 5, 1, 5]
+    assert json.loads(told[0][-1])["error"]["message"] == "No more."
+    assert [lines[-1] == "[DONE]" for lines in told] == [False, False, True, False, True]
+    assert '"usage"' not in answers[2].text
+    assert answers[3].json()["choices"][0]["message"]["content"] == "one two"
+    texts = [json.loads(line)["choices"][0]["delta"].get("content") for line in told[4][:2]]
+    assert texts == ["on", "e"]
+
+
+def test_a_paced_stream_ends_when_its_client_leaves(
+    model: ScriptedModel, openai: httpx.Client
+) -> None:
+    model.say(Reply.text("one two").paced(threading.Event()))
+
+    with openai.stream("POST", "/chat/completions", json=request(stream=True)) as answer:
+        first = next(answer.iter_raw())
+    deadline = time.monotonic() + 10
+    while model.calls[0].ended_at is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+    assert first.startswith(b"data: ")
+    assert model.calls[0].ended_at is not None
+
+
 def test_a_reply_waits_for_its_event_or_its_seconds(
     model: ScriptedModel, openai: httpx.Client
 ) -> None:

@@ -1,6 +1,7 @@
 """A scripted model on loopback, and settings that point at it."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ KEY = "sk-test-0003-secret"
 def settings_of(**values: Any) -> Settings:
     """Settings with these values, as the environment would give them."""
     return Settings.model_validate(values)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for what other threads do; TimeoutError when it does not come."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from aether.db import UNAVAILABLE, pool, wait_until_ready
 from aether.engine import approvals
 from aether.engine.sweep import prune, sweep
 from aether.errors import NotConfiguredError
-from aether.queue import Queue, build_broker
+from aether.memory.reembed import is_needed
+from aether.queue import Job, Queue, build_broker
 from aether.redact import redact
 from aether.watchdog import Watchdog, configure_logging
 
@@ -27,6 +28,7 @@ POOL: Final = 3
 SWEEP_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 3600.0
 EXPIRE_SECONDS: Final = 10.0
+EMBED_SECONDS: Final = 60.0
 LONGEST_BACK_OFF_SECONDS: Final = 30.0
 OUT_OF_REACH: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, BrokerError, OSError)
 
@@ -56,6 +58,7 @@ async def _run(settings: Settings) -> None:
         watchdog.start()
         ticking = [
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),
+            asyncio.create_task(_every(EMBED_SECONDS, lambda: _embed(settings, queue))),
             asyncio.create_task(_every(EXPIRE_SECONDS, approvals.expire)),
             asyncio.create_task(_every(PRUNE_SECONDS, lambda: prune(settings))),
         ]
@@ -65,6 +68,12 @@ async def _run(settings: Settings) -> None:
         await asyncio.gather(*ticking, return_exceptions=True)
         await watchdog.close()
     await queue.close()
+
+
+async def _embed(settings: Settings, queue: Queue) -> None:
+    """Have a worker embed what waits for the present embedder."""
+    if await is_needed(settings):
+        await queue.send(Job.EMBED_MEMORIES, [0])
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:

@@ -97,6 +97,9 @@ class Settings(BaseModel):
         None,
         description="With LLM_BASE_URL the name that server knows, else LiteLLM's name of a model.",
     )
+    llm_fallback_models: tuple[str, ...] = Field(
+        (), description="Models that are asked in order where one fails, comma-separated."
+    )
     llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
     embedding_model: str | None = Field(
         None, description="LiteLLM's name of an embedding model. Absent: the embedded one."
@@ -138,7 +141,9 @@ class Settings(BaseModel):
         None, description="Folder of PostgreSQL binaries to use instead of the wheel's."
     )
 
-    @field_validator("frontend_origins", "outbound_allow", "allow_unsigned", mode="before")
+    @field_validator(
+        "frontend_origins", "outbound_allow", "allow_unsigned", "llm_fallback_models", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

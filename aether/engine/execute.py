@@ -40,7 +40,8 @@ from aether.errors import (
 )
 from aether.events import SourceEvent, event_from_summary
 from aether.leases import Lease, LetGoError, claim, fence, give_back
-from aether.llm import chat, prompts
+from aether.llm import ask as asking
+from aether.llm import prompts
 from aether.memory.search import Recalled, Visibility
 from aether.models import Delivery, Project, TaskDefinition, TaskExecution
 from aether.rendering import is_blank
@@ -370,9 +371,11 @@ async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None)
     agent = run.assignment.agent
     settings = run.runtime.settings
     await limits.check(task=run.task, agent=agent, project=run.project, lease=run.lease)
-    reply = await chat.complete(
+    reply = await asking.ask(
         settings,
-        model=agent.model if agent else None,
+        models=asking.models(
+            settings, agent.model if agent else None, agent.fallback_models if agent else ()
+        ),
         messages=talk.to_send(),
         tools=tools,
         timeout=settings.llm_timeout_seconds,

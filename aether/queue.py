@@ -30,6 +30,7 @@ class Job(StrEnum):
     """Each actor's name; it is also the name of its queue."""
 
     RUN_TASK_EXECUTION = "run_task_execution"
+    SUMMARIZE_RUN = "summarize_run"
     EMBED_MEMORIES = "embed_memories"  # its id says nothing
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import dramatiq
 
 from aether.actors.memories import embed_memories
+from aether.actors.summaries import summarize_run
 from aether.engine.execute import execute
 from aether.engine.runtime import runtime
 from aether.leases import not_taken
@@ -39,6 +40,7 @@ async def run_task_execution(execution_id: int) -> None:
 
 ACTORS: Final[dict[Job, Callable[[int], Awaitable[None]]]] = {
     Job.RUN_TASK_EXECUTION: run_task_execution,
+    Job.SUMMARIZE_RUN: summarize_run,
     Job.EMBED_MEMORIES: embed_memories,
 }
 """Every job has one actor; a test walks it."""

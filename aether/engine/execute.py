@@ -44,6 +44,7 @@ from aether.llm import ask as asking
 from aether.llm import prompts
 from aether.memory.search import Recalled, Visibility
 from aether.models import Delivery, Project, TaskDefinition, TaskExecution
+from aether.queue import Job
 from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
@@ -403,7 +404,7 @@ async def _finish(run: Run, text: str) -> None:
             posted = "posted" if outcome.status is EffectStatus.SENT else "not sent"
     async with transaction():
         await fence(run.lease)
-        await settle.succeed(run.lease, text=text, url=url)
+        await settle.succeed(run.lease, text=text, url=url, summarize=run.task.summarize)
         await audit.record(
             "task.completed",
             agent_id=run.agent_id,
@@ -411,6 +412,8 @@ async def _finish(run: Run, text: str) -> None:
             detail={"task_id": run.task.id, "answer": posted, "url": url},
         )
     reached("marked done")
+    if run.task.summarize:
+        run.runtime.queue.hint(Job.SUMMARIZE_RUN, [run.lease.execution_id])
 
 
 async def _spoken_url(lease: Lease) -> str | None:

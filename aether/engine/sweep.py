@@ -7,6 +7,7 @@ from aether import watchdog
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
+from aether.engine import summary
 from aether.memory.store import expire
 from aether.queue import Job, Queue
 
@@ -51,6 +52,9 @@ async def sweep(settings: Settings, queue: Queue) -> int:
     if ids:
         log.info("the sweep sends %s executions again", len(ids))
         await queue.send(Job.RUN_TASK_EXECUTION, ids)
+    summaries = await summary.wanted()
+    if summaries:
+        await queue.send(Job.SUMMARIZE_RUN, summaries)
     return len(ids)
 
 

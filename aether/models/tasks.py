@@ -89,6 +89,7 @@ class TaskExecution(Model):
     created_at = fields.DatetimeField(auto_now_add=True)
     started_at = fields.DatetimeField(null=True)
     finished_at = fields.DatetimeField(null=True)
+    summary_tries = fields.IntField(null=True)  # null: no summary is wanted, or it is there
 
     class Meta:
         table = "task_execution"

@@ -102,7 +102,7 @@ async def test_a_lost_hint_is_sent_again(world: World) -> None:
 
     await sweep(world.runtime.settings, world.runtime.queue)
 
-    sent = world.runtime.queue._broker.queues["summarize_run"]  # type: ignore[attr-defined]
+    sent = world.runtime.queue._broker.queues["summarize_run"]
     assert sent.qsize() == 1
     assert b'"args":[%d]' % done.id in sent.get_nowait()
     assert await summary.wanted() == []

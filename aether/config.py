@@ -105,6 +105,9 @@ class Settings(BaseModel):
     llm_stream: bool = Field(
         True, description="Tell a reply's text while it is written; false: once it is whole."
     )
+    llm_fallback_models: tuple[str, ...] = Field(
+        (), description="Models that are asked in order where one fails, comma-separated."
+    )
     llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
     llm_max_chats: int = Field(
         100, ge=1, le=200, description="Chats at once in one web process; more are answered 429."
@@ -149,6 +152,9 @@ class Settings(BaseModel):
         le=525_600,
         description="How far a new poll source's first poll looks back from when it was created.",
     )
+    approval_timeout_minutes: int = Field(
+        1440, ge=1, le=525_600, description="How long a person may take to approve; then it fails."
+    )
     retention_days: int = Field(
         0, ge=0, description="Deliveries and executions older than this are pruned; 0 keeps all."
     )
@@ -164,7 +170,12 @@ class Settings(BaseModel):
         return frozenset(map(OutputAct, self.allow_output))
 
     @field_validator(
-        "frontend_origins", "outbound_allow", "allow_unsigned", "allow_output", mode="before"
+        "frontend_origins",
+        "outbound_allow",
+        "allow_unsigned",
+        "allow_output",
+        "llm_fallback_models",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

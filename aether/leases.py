@@ -23,6 +23,10 @@ class Lease:
     seconds: float
 
 
+class LetGoError(Exception):
+    """Nobody works on the execution for now; its row says why, and was written already."""
+
+
 CLAIM: Final = """
 UPDATE task_execution
 SET status = 'running', lease_token = lease_token + 1,

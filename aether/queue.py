@@ -31,6 +31,8 @@ class Job(StrEnum):
 
     RUN_TASK_EXECUTION = "run_task_execution"
     POLL_SOURCE = "poll_source"
+    SUMMARIZE_RUN = "summarize_run"
+    EMBED_MEMORIES = "embed_memories"  # its id says nothing
 
 
 def build_broker(

@@ -1,4 +1,4 @@
-"""Composition root of the scheduler: sweep and polls every second, the pruning every hour.
+"""Composition root of the scheduler: the sweep and polls, what is out of time, the pruning.
 
 It may run many times at once: each piece of work is taken under an advisory lock.
 """
@@ -14,10 +14,12 @@ from dramatiq.errors import BrokerError
 
 from aether.config import Settings
 from aether.db import UNAVAILABLE, pool, wait_until_ready
+from aether.engine import approvals
 from aether.engine.due import prune_ticks, send_due_polls
 from aether.engine.sweep import prune, sweep
 from aether.errors import NotConfiguredError
-from aether.queue import Queue, build_broker
+from aether.memory.reembed import is_needed
+from aether.queue import Job, Queue, build_broker
 from aether.redact import redact
 from aether.watchdog import Watchdog, configure_logging
 
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 POOL: Final = 3
 SWEEP_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 3600.0
+EXPIRE_SECONDS: Final = 10.0
+EMBED_SECONDS: Final = 60.0
 LONGEST_BACK_OFF_SECONDS: Final = 30.0
 OUT_OF_REACH: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, BrokerError, OSError)
 
@@ -56,6 +60,8 @@ async def _run(settings: Settings) -> None:
         ticking = [
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: send_due_polls(queue))),
+            asyncio.create_task(_every(EMBED_SECONDS, lambda: _embed(settings, queue))),
+            asyncio.create_task(_every(EXPIRE_SECONDS, approvals.expire)),
             asyncio.create_task(_every(PRUNE_SECONDS, lambda: _prune(settings))),
         ]
         await stop.wait()
@@ -69,6 +75,12 @@ async def _run(settings: Settings) -> None:
 async def _prune(settings: Settings) -> None:
     await prune(settings)
     await prune_ticks()
+
+
+async def _embed(settings: Settings, queue: Queue) -> None:
+    """Have a worker embed what waits for the present embedder."""
+    if await is_needed(settings):
+        await queue.send(Job.EMBED_MEMORIES, [0])
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:

@@ -59,6 +59,24 @@ class ExecutionStatus(StrEnum):
     CANCELLED = "cancelled"  #: Stopped on request. Final.
 
 
+class ApprovalKind(StrEnum):
+    """What a person is asked about."""
+
+    TOOL = "tool"  #: A tool call, with its arguments.
+    ANSWER = "answer"  #: The closing answer, before it is posted.
+
+
+class ApprovalStatus(StrEnum):
+    """What a person has said to a tool call or an answer."""
+
+    PENDING = "pending"  #: Waits for a person.
+    APPROVED = "approved"  #: It is done as the agent wanted it.
+    CHANGED = "changed"  #: It is done as the person changed it.
+    REFUSED = "refused"  #: It is not done; the agent is told, and goes on.
+    EXPIRED = "expired"  #: Nobody decided in time; the execution failed.
+    WITHDRAWN = "withdrawn"  #: Its execution was cancelled meanwhile.
+
+
 class ToolExecutionStatus(StrEnum):
     """What became of one tool call."""
 
@@ -110,6 +128,13 @@ class ToolReach(StrEnum):
 
     ITEM = "item"  #: The item that woke the agent, and nothing else.
     PROJECT = "project"  #: Every item of that item's project.
+
+
+class AnswerMode(StrEnum):
+    """What an answer does where the task has answered on the item before."""
+
+    ADD = "add"  #: Each execution adds a comment of its own.
+    UPDATE = "update"  #: One comment for an item and task; the newest answer replaces its text.
 
 
 class Association(StrEnum):

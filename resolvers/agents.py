@@ -8,7 +8,18 @@ from aether import audit
 from aether.db import row, rows, transaction
 from aether.errors import NotFoundError
 from aether.models import Agent, AgentCapability
-from resolvers.fields import ABSENT, Flag, Input, Name, OptionalText, Role, Text
+from resolvers.fields import (
+    ABSENT,
+    Concurrent,
+    Dollars,
+    Flag,
+    Input,
+    Name,
+    OptionalText,
+    Role,
+    Text,
+    Tokens,
+)
 from resolvers.rows import (
     LARGEST_ID,
     All,
@@ -29,6 +40,7 @@ from resolvers.rows import (
 
 Rules = Annotated[list[Text], Field(max_length=200)]
 """Responsibilities or constraints, one text each."""
+Models = Annotated[list[Name], Field(max_length=10)]
 
 
 class NewAgent(Input):
@@ -45,7 +57,13 @@ class NewAgent(Input):
     constraints: Rules = []
     communication_style: OptionalText = None
     model: Name | None = None
+    fallback_models: Models = []
     tools: Names | None = None
+    max_tokens_per_day: Tokens | None = None
+    max_tokens_per_month: Tokens | None = None
+    max_cost_usd_per_day: Dollars | None = None
+    max_cost_usd_per_month: Dollars | None = None
+    max_concurrent_runs: Concurrent | None = None
     enabled: Flag = True
 
 
@@ -62,7 +80,13 @@ class AgentChanges(Input):
     constraints: Rules = ABSENT
     communication_style: OptionalText = ABSENT
     model: Name | None = ABSENT
+    fallback_models: Models = ABSENT
     tools: Names | None = ABSENT
+    max_tokens_per_day: Tokens | None = ABSENT
+    max_tokens_per_month: Tokens | None = ABSENT
+    max_cost_usd_per_day: Dollars | None = ABSENT
+    max_cost_usd_per_month: Dollars | None = ABSENT
+    max_concurrent_runs: Concurrent | None = ABSENT
     enabled: Flag = ABSENT
 
 

@@ -124,8 +124,14 @@ Whole = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1), INTEGRAL]
 Positive = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1), INTEGRAL]
 Integer64 = Annotated[int, Strict(), Field(ge=-(2**63), le=MAX_INTEGER), INTEGRAL]
 """A reference by number that need not exist."""
+Concurrent = Annotated[int, Strict(), Field(ge=1, le=10_000), INTEGRAL]
+"""How many at once."""
 RowId = Annotated[int, Strict(), Field(ge=1, le=MAX_INTEGER), INTEGRAL]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Dollars = Annotated[float, Strict(), Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+"""A bound of what may be spent."""
+Tokens = Annotated[int, Strict(), Field(ge=0, le=2**53 - 1), INTEGRAL]
+"""A bound of what a model may read and write together; no larger than a JSON number is exact."""
 Flag = Annotated[bool, Strict()]
 
 _NOT_BLANK: Final = (AfterValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"}))
@@ -235,7 +241,11 @@ def invalid_input(error: ValidationError, *, unknown: str = "unknown field") -> 
     first = error.errors(include_url=False, include_input=False)[0]
     # "[key]" is pydantic's word for a key of an object that is itself not valid.
     field = ".".join(str(part) for part in first["loc"] if part != "[key]")[:100] or "body"
-    context: Mapping[str, Any] = first.get("ctx", {})
+    # a bound of dollars is told as 0, not as 0.0
+    context = {
+        name: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+        for name, bound in first.get("ctx", {}).items()
+    }
     if first["type"] == "extra_forbidden":
         return InvalidInputError(field, unknown)
     return InvalidInputError(field, _problem(first["type"], first["msg"], context))

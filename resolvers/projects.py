@@ -8,7 +8,17 @@ from aether import audit
 from aether.db import row, transaction
 from aether.errors import NotFoundError
 from aether.models import Project
-from resolvers.fields import ABSENT, Flag, Input, Name, OptionalText, Source
+from resolvers.fields import (
+    ABSENT,
+    Concurrent,
+    Dollars,
+    Flag,
+    Input,
+    Name,
+    OptionalText,
+    Source,
+    Tokens,
+)
 from resolvers.rows import (
     LARGEST_ID,
     All,
@@ -36,6 +46,11 @@ class NewProject(Input):
     description: OptionalText = None
     source: Source
     source_project_id: SourceProjectId
+    max_tokens_per_day: Tokens | None = None
+    max_tokens_per_month: Tokens | None = None
+    max_cost_usd_per_day: Dollars | None = None
+    max_cost_usd_per_month: Dollars | None = None
+    max_concurrent_runs: Concurrent | None = None
     enabled: Flag = True
 
 
@@ -46,6 +61,11 @@ class ProjectChanges(Input):
     description: OptionalText = ABSENT
     source: Source = ABSENT
     source_project_id: SourceProjectId = ABSENT
+    max_tokens_per_day: Tokens | None = ABSENT
+    max_tokens_per_month: Tokens | None = ABSENT
+    max_cost_usd_per_day: Dollars | None = ABSENT
+    max_cost_usd_per_month: Dollars | None = ABSENT
+    max_concurrent_runs: Concurrent | None = ABSENT
     enabled: Flag = ABSENT
 
 

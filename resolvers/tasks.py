@@ -9,16 +9,18 @@ from aether import audit
 from aether.db import row, transaction
 from aether.errors import NotFoundError
 from aether.models import TaskDefinition, TriggerTaskMapping
-from aether.vocabulary import MemoryScope, ToolReach
+from aether.vocabulary import AnswerMode, MemoryScope, ToolReach
 from resolvers.fields import (
     ABSENT,
     INTEGRAL,
+    Dollars,
     Flag,
     Input,
     Name,
     OptionalText,
     Scope,
     Text,
+    Tokens,
 )
 from resolvers.rows import (
     All,
@@ -42,6 +44,10 @@ Reach = Annotated[ToolReach, Strict(strict=False)]
 Scopes = Annotated[list[Scope], Field(max_length=len(MemoryScope))]
 Rounds = Annotated[int, Strict(), Field(ge=0, le=100), INTEGRAL]
 Seconds = Annotated[int, Strict(), Field(ge=1, le=86_400), INTEGRAL]
+Minutes = Annotated[int, Strict(), Field(ge=1, le=525_600), INTEGRAL]
+"""Up to a year."""
+Runs = Annotated[int, Strict(), Field(ge=1, le=100_000), INTEGRAL]
+Answering = Annotated[AnswerMode, Strict(strict=False)]
 
 
 class NewTask(Input):
@@ -58,6 +64,17 @@ class NewTask(Input):
     memory_scopes: Scopes = [MemoryScope.TASK, MemoryScope.PROJECT]
     max_tool_rounds: Rounds | None = None
     timeout_seconds: Seconds | None = None
+    answer_mode: Answering = AnswerMode.ADD
+    approve_answer: Flag = False
+    approve_tools: Names = []
+    approval_timeout_minutes: Minutes | None = None
+    cancel_on_close: Flag = False
+    cancel_on_newer: Flag = False
+    outsiders_may_act: Flag = False
+    summarize: Flag = False
+    max_tokens_per_run: Tokens | None = None
+    max_cost_usd_per_run: Dollars | None = None
+    max_runs_per_item_hour: Runs | None = None
     enabled: Flag = True
 
 
@@ -74,6 +91,17 @@ class TaskChanges(Input):
     memory_scopes: Scopes = ABSENT
     max_tool_rounds: Rounds | None = ABSENT
     timeout_seconds: Seconds | None = ABSENT
+    answer_mode: Answering = ABSENT
+    approve_answer: Flag = ABSENT
+    approve_tools: Names = ABSENT
+    approval_timeout_minutes: Minutes | None = ABSENT
+    cancel_on_close: Flag = ABSENT
+    cancel_on_newer: Flag = ABSENT
+    outsiders_may_act: Flag = ABSENT
+    summarize: Flag = ABSENT
+    max_tokens_per_run: Tokens | None = ABSENT
+    max_cost_usd_per_run: Dollars | None = ABSENT
+    max_runs_per_item_hour: Runs | None = ABSENT
     enabled: Flag = ABSENT
 
 

@@ -58,6 +58,7 @@ class NewTool(Input):
     category: Label | None = None
     parameters: Parameters = {}
     effect: Effect = ToolEffect.READS
+    requires_approval: Flag = False
     enabled: Flag = True
 
 
@@ -69,6 +70,7 @@ class ToolChanges(Input):
     category: Label | None = ABSENT
     parameters: Parameters = ABSENT
     effect: Effect = ABSENT
+    requires_approval: Flag = ABSENT
     enabled: Flag = ABSENT
 
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from aether.config import Settings
 from rest_compat import (
     agents,
+    approvals,
     audit,
     deliveries,
     executions,
@@ -41,6 +42,7 @@ OPS: Final[tuple[Op, ...]] = (
     *deliveries.OPS,
     *simulations.OPS,
     *executions.OPS,
+    *approvals.OPS,
     *tools.OPS,
     *mcp_servers.OPS,
     *usage.OPS,

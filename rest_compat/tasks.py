@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from aether.vocabulary import ExecutionStatus, MemoryScope, ToolReach
+from aether.vocabulary import AnswerMode, ExecutionStatus, MemoryScope, ToolReach
 from resolvers import executions, seeding, tasks
 from resolvers.tasks import NewTask, TaskChanges, TaskFilter
 from rest_compat.op import Call, Op
@@ -22,6 +22,17 @@ TASK: Final = Shape(
     memory_scopes=list[MemoryScope],
     max_tool_rounds=int | None,
     timeout_seconds=int | None,
+    answer_mode=AnswerMode,
+    approve_answer=bool,
+    approve_tools=list[str],
+    approval_timeout_minutes=int | None,
+    cancel_on_close=bool,
+    cancel_on_newer=bool,
+    outsiders_may_act=bool,
+    summarize=bool,
+    max_tokens_per_run=int | None,
+    max_cost_usd_per_run=float | None,
+    max_runs_per_item_hour=int | None,
     enabled=bool,
     created_at=datetime,
     updated_at=datetime,
@@ -72,6 +83,17 @@ _SHOWN: Final = _TASK | {
     "memory_scopes": ["task", "project"],
     "max_tool_rounds": None,
     "timeout_seconds": None,
+    "answer_mode": "add",
+    "approve_answer": False,
+    "approve_tools": [],
+    "approval_timeout_minutes": None,
+    "cancel_on_close": False,
+    "cancel_on_newer": False,
+    "outsiders_may_act": False,
+    "summarize": False,
+    "max_tokens_per_run": None,
+    "max_cost_usd_per_run": None,
+    "max_runs_per_item_hour": None,
     "enabled": True,
     "created_at": "2026-02-18T10:00:00Z",
     "updated_at": "2026-02-18T10:00:00Z",

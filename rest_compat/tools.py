@@ -34,6 +34,7 @@ TOOL: Final = Shape(
     category=str | None,
     parameters=JsonObject,
     effect=ToolEffect,
+    requires_approval=bool,
     enabled=bool,
     mcp_server_id=int | None,
     mcp_tool_name=str | None,
@@ -107,6 +108,7 @@ _TOOL: Final = {
 _SHOWN: Final = {
     "id": 1,
     **_TOOL,
+    "requires_approval": False,
     "enabled": True,
     "mcp_server_id": None,
     "mcp_tool_name": None,

@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 from resolvers import usage
+from resolvers import usage_report as usage_reports
 from resolvers.usage import UsageFilter
+from resolvers.usage_report import UsageReportFilter
 from rest_compat.op import Call, Op
 from rest_compat.shapes import Shape
 
@@ -20,6 +22,25 @@ USAGE: Final = Shape(
     total_tokens=int,
     cost_usd=float,
 )
+
+
+REPORT: Final = Shape(
+    "UsageRow",
+    day=str | None,
+    agent_id=str | None,
+    task_id=str | None,
+    project_id=int | None,
+    model=str | None,
+    llm_calls=int,
+    prompt_tokens=int,
+    completion_tokens=int,
+    total_tokens=int,
+    cost_usd=float,
+)
+
+
+async def usage_report(call: Call) -> Any:
+    return await usage_reports.usage_report(call.query)
 
 
 async def list_usage(call: Call) -> Any:
@@ -43,6 +64,29 @@ OPS: Final = (
                 "tasks_failed": 1,
                 "llm_calls": 20,
                 "tool_calls": 8,
+                "prompt_tokens": 24000,
+                "completion_tokens": 1600,
+                "total_tokens": 25600,
+                "cost_usd": 0.076,
+            }
+        ],
+    ),
+    Op(
+        "GET",
+        "/api/usage/report",
+        usage_report,
+        summary="Usage by agent, task, project, model and day, as `by` says: by=agent,day",
+        tag="Monitoring & Logs",
+        query=UsageReportFilter,
+        out=[REPORT],
+        answer=[
+            {
+                "day": "2026-02-18",
+                "agent_id": "ta_leo",
+                "task_id": None,
+                "project_id": None,
+                "model": None,
+                "llm_calls": 20,
                 "prompt_tokens": 24000,
                 "completion_tokens": 1600,
                 "total_tokens": 25600,

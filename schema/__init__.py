@@ -7,6 +7,7 @@ import strawberry
 
 from schema import (
     agents,
+    approvals,
     audit,
     deliveries,
     enums,
@@ -41,6 +42,7 @@ QUERIES: Final[tuple[type, ...]] = (
     deliveries.Query,
     simulations.Query,
     executions.Query,
+    approvals.Query,
     tools.Query,
     mcp_servers.Query,
     usage.Query,
@@ -57,6 +59,7 @@ MUTATIONS: Final[tuple[type, ...]] = (
     mappings.Mutation,
     deliveries.Mutation,
     executions.Mutation,
+    approvals.Mutation,
     tools.Mutation,
     mcp_servers.Mutation,
     memory.Mutation,

@@ -16,6 +16,7 @@ from schema.enums import AgentRole
 from schema.inputs import input_from_model, row_id
 from schema.limits import DEFAULT_PAGE
 from schema.paging import InnerLimit, Limit, Offset, inner_page
+from schema.scalars import BigInt
 
 AgentId = Annotated[strawberry.ID, strawberry.argument(description="The agent's id.")]
 
@@ -50,8 +51,26 @@ class Agent:
     model: str | None = strawberry.field(
         description="The language model it speaks through; null: the one that is configured."
     )
+    fallback_models: list[str] = strawberry.field(
+        description="Models that are asked in this order where that one fails, at most 10."
+    )
     tools: list[str] | None = strawberry.field(
         description="Names of the tools that it may use, at most 200; null: all."
+    )
+    max_tokens_per_day: BigInt | None = strawberry.field(
+        description="What its models may read and write in a day, in UTC; null: no bound."
+    )
+    max_tokens_per_month: BigInt | None = strawberry.field(
+        description="What its models may read and write in a month, in UTC; null: no bound."
+    )
+    max_cost_usd_per_day: float | None = strawberry.field(
+        description="What it may cost in a day, in US dollars; null: no bound."
+    )
+    max_cost_usd_per_month: float | None = strawberry.field(
+        description="What it may cost in a month, in US dollars; null: no bound."
+    )
+    max_concurrent_runs: int | None = strawberry.field(
+        description="How many of its executions run at once; further ones wait. Null: no bound."
     )
     enabled: bool = strawberry.field(description="Whether task executions are given to it.")
     created_at: datetime = strawberry.field(description="When it was created.")

@@ -16,7 +16,7 @@ Filter = TypeVar("Filter", bound=BaseModel)
 T = TypeVar("T")
 
 
-def chosen(model: type[Filter], **arguments: Any) -> Filter:
+def chosen(model: type[Filter], /, **arguments: Any) -> Filter:
     """The filter that a field's arguments ask for.
 
     Raises:

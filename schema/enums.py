@@ -14,6 +14,9 @@ from aether.engine.simulate import AnswerPlace, JqVerdict
 from aether.proofs import WebhookAlgorithm, WebhookEncoding
 from aether.vocabulary import (
     AgentRole,
+    AnswerMode,
+    ApprovalKind,
+    ApprovalStatus,
     Association,
     DeliveryStatus,
     ExecutionStatus,
@@ -29,10 +32,14 @@ from aether.vocabulary import (
 from resolvers.llm import ChatRole
 from resolvers.memory import MemorySearchMode
 from resolvers.simulations import SignatureVerdict, SimulatedStatus
+from resolvers.usage_report import UsageBy
 
 __all__ = [
     "AgentRole",
+    "AnswerMode",
     "AnswerPlace",
+    "ApprovalKind",
+    "ApprovalStatus",
     "Association",
     "ChatRole",
     "DeliveryStatus",
@@ -49,6 +56,7 @@ __all__ = [
     "ToolEffect",
     "ToolExecutionStatus",
     "ToolReach",
+    "UsageBy",
     "WatchdogLevel",
     "WebhookAlgorithm",
     "WebhookEncoding",
@@ -86,6 +94,42 @@ _TEXTS: Final[Mapping[type[StrEnum], tuple[str, Mapping[StrEnum, str]]]] = {
             AgentRole.QA: "Quality Assurance.",
             AgentRole.DEV: "Developer.",
             AgentRole.HUB: "Orchestration.",
+        },
+    ),
+    AnswerMode: (
+        "What an answer does where the task has answered on the item before.",
+        {
+            AnswerMode.ADD: "Each execution adds a comment of its own.",
+            AnswerMode.UPDATE: "One comment for an item and task, whose text the newest answer "
+            "replaces.",
+        },
+    ),
+    ApprovalKind: (
+        "What a person is asked about.",
+        {
+            ApprovalKind.TOOL: "A tool call, with its arguments.",
+            ApprovalKind.ANSWER: "The closing answer, before it is posted.",
+        },
+    ),
+    ApprovalStatus: (
+        "What a person has said to a tool call or an answer.",
+        {
+            ApprovalStatus.PENDING: "Nothing yet.",
+            ApprovalStatus.APPROVED: "It is done as the agent wanted it.",
+            ApprovalStatus.CHANGED: "It is done as the person changed it.",
+            ApprovalStatus.REFUSED: "It is not done; the agent is told, and goes on.",
+            ApprovalStatus.EXPIRED: "Nothing in time; the execution failed.",
+            ApprovalStatus.WITHDRAWN: "Nothing before its execution was cancelled.",
+        },
+    ),
+    UsageBy: (
+        "What usage is told apart by.",
+        {
+            UsageBy.AGENT: "The agent.",
+            UsageBy.TASK: "The task.",
+            UsageBy.PROJECT: "Our project.",
+            UsageBy.MODEL: "The language model.",
+            UsageBy.DAY: "The day, in UTC.",
         },
     ),
     MemoryScope: (

@@ -5,10 +5,11 @@ from typing import Annotated, Any, cast
 
 import strawberry
 
-from resolvers import agents, deliveries, executions, projects, tasks, tools
+from resolvers import agents, approvals, deliveries, executions, projects, tasks, tools
 from resolvers.fields import Page
 from schema import rows
 from schema.agents import Agent
+from schema.approvals import Approval
 from schema.arguments import chosen, number
 from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
@@ -155,6 +156,14 @@ class TaskExecution:
         return rows.many(
             ToolExecution, await info.context.loaders.load(tools.tool_executions_of, key)
         )
+
+    @strawberry.field(description="What it asked a person about, newest first.")
+    async def approvals(
+        self, info: Info, limit: Limit = DEFAULT_PAGE, offset: Offset = 0
+    ) -> list[Approval]:
+        wanted = chosen(Page, limit=limit, offset=offset)
+        key = (int(self.id), wanted.limit, wanted.offset)
+        return rows.many(Approval, await info.context.loaders.load(approvals.approvals_of, key))
 
 
 def _wanted(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import strawberry
 import strawberry.pydantic
+from annotated_types import Le
 from pydantic import BaseModel, ValidationError
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import InputContext
@@ -16,7 +17,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from aether.errors import InvalidInputError
 from resolvers.fields import invalid_input, read_id
-from schema.scalars import DIGITS
+from schema.scalars import DIGITS, BigInt
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,6 +30,7 @@ def input_from_model(*, description: str) -> Callable[[type[Model]], type[Model]
 
     - A default of None is not told to GraphQL, which would fill it in: what the client left out
       is not in ``model_fields_set``, and null is.
+    - An integer that may be beyond 32 bits is a BigInt.
     - A field named ``id`` or ``..._id`` is an ID, text or number: Int ends at 32 bits.
     """
 
@@ -42,9 +44,11 @@ def input_from_model(*, description: str) -> Callable[[type[Model]], type[Model]
             if one.default is None:
                 one.default = one.default_value = MISSING
             if _is_id(one, model, {int, str}):
-                _make_id(one)
+                _make(one, strawberry.ID)
             if _is_id(one, model, {int}):
                 numbers.append(one)
+            elif _is_long(model.model_fields[one.python_name].annotation):
+                _make(one, BigInt)
         if numbers:
             definition.from_input = _with_numbers(definition.from_input, numbers)
         return model
@@ -106,10 +110,21 @@ def _is_id(one: StrawberryField, model: type[BaseModel], kinds: set[type]) -> bo
     return get_origin(annotation) not in (list, dict) and len(found) == 1 and found <= kinds
 
 
-def _make_id(one: StrawberryField) -> None:
+def _is_long(annotation: Any) -> bool:
+    """Whether it is an integer that may be beyond GraphQL's Int, by its upper bound."""
+    if get_origin(annotation) is not Annotated:
+        return any(_is_long(part) for part in get_args(annotation))
+    kind, *told = get_args(annotation)
+    bounds = [
+        rule.le for one in told for rule in getattr(one, "metadata", ()) if isinstance(rule, Le)
+    ]
+    return kind is int and any(isinstance(bound, int) and bound >= 2**31 for bound in bounds)
+
+
+def _make(one: StrawberryField, kind: Any) -> None:
     assert one.type_annotation is not None  # noqa: S101 - Strawberry read it from the model
     nullable = NoneType in _inside(one.type_annotation.raw_annotation)
-    one.type_annotation = StrawberryAnnotation(strawberry.ID | None if nullable else strawberry.ID)
+    one.type_annotation = StrawberryAnnotation(kind | None if nullable else kind)
 
 
 def _with_numbers(build: Any, numbers: list[StrawberryField]) -> Any:

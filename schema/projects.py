@@ -12,6 +12,7 @@ from schema.enums import SourceName
 from schema.inputs import input_from_model, row_id
 from schema.limits import DEFAULT_PAGE
 from schema.paging import Limit, Offset
+from schema.scalars import BigInt
 
 ProjectId = Annotated[strawberry.ID, strawberry.argument(description="The project's id.")]
 
@@ -24,6 +25,21 @@ class Project:
     source: SourceName = strawberry.field(description="The platform that it is on.")
     source_project_id: strawberry.ID = strawberry.field(
         description="What the source calls it: `myorg/api-service`, `PROJ`; at most 400 characters."
+    )
+    max_tokens_per_day: BigInt | None = strawberry.field(
+        description="What its models may read and write in a day, in UTC; null: no bound."
+    )
+    max_tokens_per_month: BigInt | None = strawberry.field(
+        description="What its models may read and write in a month, in UTC; null: no bound."
+    )
+    max_cost_usd_per_day: float | None = strawberry.field(
+        description="What it may cost in a day, in US dollars; null: no bound."
+    )
+    max_cost_usd_per_month: float | None = strawberry.field(
+        description="What it may cost in a month, in US dollars; null: no bound."
+    )
+    max_concurrent_runs: int | None = strawberry.field(
+        description="How many of its executions run at once; further ones wait. Null: no bound."
     )
     enabled: bool = strawberry.field(
         description="Whether its deliveries start anything; if not, they are stored and ignored."

@@ -10,10 +10,11 @@ from schema import rows
 from schema.agents import Agent
 from schema.arguments import chosen, described_like
 from schema.context import Info
-from schema.enums import MemoryScope, ToolReach
+from schema.enums import AnswerMode, MemoryScope, ToolReach
 from schema.inputs import input_from_model
 from schema.limits import DEFAULT_PAGE
 from schema.paging import InnerLimit, Limit, Offset, inner_page
+from schema.scalars import BigInt
 
 if TYPE_CHECKING:
     from schema.mappings import TriggerTaskMapping
@@ -52,6 +53,43 @@ class TaskDefinition:
     )
     timeout_seconds: int | None = strawberry.field(
         description="How long a run may take, 1 to 86400 seconds; null: as configured."
+    )
+    answer_mode: AnswerMode = strawberry.field(
+        description="What an answer does where the task has answered on the item before."
+    )
+    approve_answer: bool = strawberry.field(
+        description="Whether a person has to approve the answer before it is posted."
+    )
+    approve_tools: list[str] = strawberry.field(
+        description="Names of the tools whose calls a person has to approve first, at most 200; "
+        "`*` stands for every tool that writes."
+    )
+    approval_timeout_minutes: int | None = strawberry.field(
+        description="How long a person may take, 1 to 525600 minutes, before the execution fails; "
+        "null: as configured."
+    )
+    cancel_on_close: bool = strawberry.field(
+        description="Whether its executions are cancelled when their item is closed."
+    )
+    cancel_on_newer: bool = strawberry.field(
+        description="Whether an execution is cancelled when a newer event of the same item starts "
+        "the task again."
+    )
+    outsiders_may_act: bool = strawberry.field(
+        description="Whether its tools may write though somebody without association to the "
+        "project woke it; if not, such an execution may answer, and nothing else."
+    )
+    summarize: bool = strawberry.field(
+        description="Whether a summary of each run is kept as a memory of the project."
+    )
+    max_tokens_per_run: BigInt | None = strawberry.field(
+        description="What the model may read and write in one run; null: no bound."
+    )
+    max_cost_usd_per_run: float | None = strawberry.field(
+        description="What one run may cost, in US dollars; null: no bound."
+    )
+    max_runs_per_item_hour: int | None = strawberry.field(
+        description="How often it may be started on one item within an hour; null: no bound."
     )
     enabled: bool = strawberry.field(description="Whether triggers start it.")
     created_at: datetime = strawberry.field(description="When it was created.")

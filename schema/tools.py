@@ -63,6 +63,9 @@ class ToolDefinition:
         description="The JSON Schema of its arguments; empty: it takes none."
     )
     effect: ToolEffect = strawberry.field(description="What it does to the world.")
+    requires_approval: bool = strawberry.field(
+        description="Whether a person has to approve each call of it first."
+    )
     enabled: bool = strawberry.field(description="Whether agents are offered it.")
     mcp_server_id: strawberry.ID | None = strawberry.field(
         description="The id of the MCP server that offers it; null: it is built in."

@@ -6,10 +6,12 @@ from typing import Annotated
 import strawberry
 
 from resolvers import agents, usage
+from resolvers import usage_report as usage_reports
 from schema import rows
 from schema.agents import Agent
-from schema.arguments import chosen
+from schema.arguments import chosen, number
 from schema.context import Info
+from schema.enums import UsageBy
 from schema.limits import DEFAULT_PAGE
 from schema.paging import Limit, Offset
 from schema.scalars import BigInt
@@ -39,8 +41,68 @@ class Usage:
         )
 
 
+@strawberry.type(
+    description="A sum of what models were asked for, chats included; what it is not told apart by "
+    "is null, as is what no agent, task or project had."
+)
+class UsageRow:
+    day: str | None = strawberry.field(description="The day, in UTC: `2026-02-18`.")
+    agent_id: strawberry.ID | None = strawberry.field(description="The agent's id.")
+    task_id: strawberry.ID | None = strawberry.field(description="The task's id; a chat has none.")
+    project_id: strawberry.ID | None = strawberry.field(description="The id of our project.")
+    model: str | None = strawberry.field(description="The language model.")
+    llm_calls: BigInt = strawberry.field(description="How often the model was called.")
+    prompt_tokens: BigInt = strawberry.field(description="What the model read.")
+    completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
+    total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
+    cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
+
+
 @strawberry.type
 class Query:
+    @strawberry.field(
+        description="What models were asked for, told apart by agent, task, project, model or day; "
+        "newest day first, then the most expensive."
+    )
+    async def usage_report(
+        self,
+        by: Annotated[
+            list[UsageBy], strawberry.argument(description="What it is told apart by, 1 to 5.")
+        ],
+        since: Annotated[
+            datetime | None, strawberry.argument(description="From that moment's day on, in UTC.")
+        ] = None,
+        until: Annotated[
+            datetime | None, strawberry.argument(description="The days before.")
+        ] = None,
+        agent_id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only this agent's.")
+        ] = None,
+        task_id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only this task's.")
+        ] = None,
+        project_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Only our project's."),
+        ] = None,
+        model: Annotated[str | None, strawberry.argument(description="Only this model's.")] = None,
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
+    ) -> list[UsageRow] | None:
+        wanted = chosen(
+            usage_reports.UsageReportFilter,
+            by=by,
+            since=since,
+            until=until,
+            agent_id=agent_id,
+            task_id=task_id,
+            project_id=number("projectId", project_id),
+            model=model,
+            limit=limit,
+            offset=offset,
+        )
+        return rows.many(UsageRow, await usage_reports.usage_report(wanted))
+
     @strawberry.field(
         description="What each agent has used, by its id; last what was used without one. Counts "
         "task executions and chats by when they were created."

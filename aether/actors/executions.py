@@ -6,7 +6,9 @@ from typing import Final
 import dramatiq
 
 from aether.actors import under_way
+from aether.actors.memories import embed_memories
 from aether.actors.polls import poll_source
+from aether.actors.summaries import summarize_run
 from aether.engine.execute import execute
 from aether.engine.runtime import runtime
 from aether.leases import not_taken
@@ -29,6 +31,8 @@ async def run_task_execution(execution_id: int) -> None:
 ACTORS: Final[dict[Job, Callable[[int], Awaitable[None]]]] = {
     Job.RUN_TASK_EXECUTION: run_task_execution,
     Job.POLL_SOURCE: poll_source,
+    Job.SUMMARIZE_RUN: summarize_run,
+    Job.EMBED_MEMORIES: embed_memories,
 }
 """Every job has one actor; a test walks it."""
 

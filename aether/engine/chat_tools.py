@@ -49,6 +49,7 @@ class Lookups:
                 name=one.name,
                 description=one.description,
                 parameters=one.parameters,
+                effect=one.effect,
                 call=TOOLS[one.name],  # as a run would; a chat asks LOOKUPS
             )
             for one in found

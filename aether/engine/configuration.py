@@ -63,6 +63,9 @@ class Configuration:
     rules: Mapping[tuple[str, str], tuple[Rule, ...]] = field(default_factory=dict)
     gates: Mapping[str, tuple[Gate, ...]] = field(default_factory=dict)
     projects: Mapping[tuple[str, str], ProjectRow] = field(default_factory=dict)
+    rates: Mapping[str, int] = field(default_factory=dict)  # task to its max_runs_per_item_hour
+    cancel_on_close: frozenset[str] = frozenset()  # tasks that say so
+    cancel_on_newer: frozenset[str] = frozenset()
 
     def project_of(self, event: SourceEvent) -> ProjectRow | None:
         """The project row that knows this event's project by any of its names."""
@@ -91,10 +94,10 @@ async def load() -> Configuration:
                     extract=mapping.extract,
                 )
             )
-        enabled = {
-            task_id: bool(on)
-            for task_id, on in await TaskDefinition.all().values_list("id", "enabled")
-        }
+        tasks = await TaskDefinition.all().only(
+            "id", "enabled", "max_runs_per_item_hour", "cancel_on_close", "cancel_on_newer"
+        )
+        enabled = {task.id: task.enabled for task in tasks}
         gates: dict[str, list[Gate]] = defaultdict(list)
         for link in await TriggerTaskMapping.all().order_by("id"):
             if link.task_id in enabled:
@@ -123,6 +126,13 @@ async def load() -> Configuration:
                 )
                 for one in await Project.all()
             },
+            rates={
+                task.id: task.max_runs_per_item_hour
+                for task in tasks
+                if task.max_runs_per_item_hour is not None
+            },
+            cancel_on_close=frozenset(task.id for task in tasks if task.cancel_on_close),
+            cancel_on_newer=frozenset(task.id for task in tasks if task.cancel_on_newer),
         )
 
 

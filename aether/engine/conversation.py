@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from aether import audit
+from aether import audit, spending
 from aether.db import rows, transaction
 from aether.leases import Lease, fence
 from aether.llm.chat import Reply, Usage
@@ -105,14 +105,21 @@ class Conversation:
         async with transaction():
             await fence(self.lease)
             await self._append(message, reply.usage)
-            await rows(
+            [spender] = await rows(
                 """UPDATE task_execution SET llm_calls = llm_calls + 1, model = $2,
                      prompt_tokens = prompt_tokens + $3,
                      completion_tokens = completion_tokens + $4, cost_usd = cost_usd + $5
-                   WHERE id = $1""",
+                   WHERE id = $1 RETURNING agent_id, task_id, project_id""",
                 self.lease.execution_id, reply.usage.model, reply.usage.prompt_tokens,
                 reply.usage.completion_tokens, reply.usage.cost_usd,
             )  # fmt: skip
+            await spending.add(
+                **spender,
+                model=reply.usage.model,
+                prompt_tokens=reply.usage.prompt_tokens,
+                completion_tokens=reply.usage.completion_tokens,
+                cost_usd=reply.usage.cost_usd,
+            )
         self.messages.append(message)
 
     async def add_tool_outcome(self, outcome: ToolOutcome) -> None:

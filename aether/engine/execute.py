@@ -17,13 +17,20 @@ from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects, call_timeout
+from aether.engine import approvals, limits, opening, settle
 from aether.engine import conversation as conversations
-from aether.engine import opening, settle
+from aether.engine.approvals import Asker
 from aether.engine.assign import Assignment, assign
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import Offer, offers, run_call
+from aether.engine.tool_calls import (
+    Offer,
+    changed_by_person,
+    offers,
+    refused_by_person,
+    run_call,
+)
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -33,16 +40,18 @@ from aether.errors import (
     UpstreamError,
 )
 from aether.events import SourceEvent, event_from_summary
-from aether.leases import Lease, claim, fence, give_back
+from aether.leases import Lease, LetGoError, claim, fence, give_back
 from aether.live.speech import Speech
-from aether.llm import chat, prompts
+from aether.llm import ask as asking
+from aether.llm import prompts
 from aether.memory.search import Recalled, Visibility
-from aether.models import Delivery, TaskDefinition, TaskExecution
+from aether.models import Delivery, Project, TaskDefinition, TaskExecution
+from aether.queue import Job
 from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
 from aether.tools.base import ToolContext
-from aether.vocabulary import EffectStatus
+from aether.vocabulary import ApprovalStatus, EffectStatus
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +70,7 @@ class Run:
     event: SourceEvent
     source: Source
     assignment: Assignment
+    project: Project | None
     effects: Effects | None
 
     @property
@@ -77,6 +87,18 @@ class Run:
             agent_id=self.agent_id,
             project_id=self.execution.project_id,
             project_key=self.execution.project_key,
+        )
+
+    @property
+    def asker(self) -> Asker:
+        """Who asks a person, where the task wants one."""
+        minutes = self.task.approval_timeout_minutes
+        return Asker(
+            lease=self.lease,
+            task=self.task,
+            agent_id=self.agent_id,
+            project_id=self.execution.project_id,
+            minutes=minutes or self.runtime.settings.approval_timeout_minutes,
         )
 
     def tool_context(self, round_number: int, call_id: str) -> ToolContext:
@@ -117,6 +139,8 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
                 await settle.fail_crashed(lease)
                 return
             await _attempt(runtime, lease)
+    except LetGoError as why:
+        log.info("execution %s %s", execution_id, why)
     except LeaseLostError:
         log.info("execution %s is somebody else's now", execution_id)
     except CancelledRunError:
@@ -206,7 +230,9 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
                         memories=await _recalled(run),
                     )
                 )
-            text = await _converse(run, talk)
+            text: str | None = None
+            while text is None:
+                text = await _approved(run, talk, await _converse(run, talk))
             await _finish(run, text)
     except TimeoutError as error:
         if not bound.expired():
@@ -240,24 +266,29 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
             runtime.settings, runtime.credentials, source, subject, lease,
             agent_id=agent_id, project_id=execution.project_id,
         )  # fmt: skip
+    project = await Project.get_or_none(id=execution.project_id) if execution.project_id else None
     async with transaction():
         await fence(lease)
         await rows(
             "UPDATE task_execution SET agent_id = $2, agent_reason = $3 WHERE id = $1",
             lease.execution_id, agent_id, assignment.reason,
         )  # fmt: skip
-        await audit.record(
-            "task.started",
-            agent_id=agent_id,
-            execution_id=lease.execution_id,
-            delivery_id=delivery.id,
-            detail={
-                "task_id": task.id,
-                "run": lease.run,
-                "try": lease.tries + 1,
-                "agent_reason": assignment.reason,
-            },
-        )
+        has_turn = await limits.take_turn(lease, assignment.agent, project)
+        if has_turn:
+            await audit.record(
+                "task.started",
+                agent_id=agent_id,
+                execution_id=lease.execution_id,
+                delivery_id=delivery.id,
+                detail={
+                    "task_id": task.id,
+                    "run": lease.run,
+                    "try": lease.tries + 1,
+                    "agent_reason": assignment.reason,
+                },
+            )
+    if not has_turn:
+        raise limits.NoTurnError("waits for its turn")
     return Run(
         runtime=runtime,
         lease=lease,
@@ -267,6 +298,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         event=event,
         source=source,
         assignment=assignment,
+        project=project,
         effects=effects,
     )
 
@@ -287,10 +319,7 @@ async def _converse(run: Run, talk: Conversation) -> str:
     while (answer := talk.answer()) is None:
         if talk.rounds > rounds:  # it called tools in the last call, which offered none
             return _last_words(talk)
-        for call, raw in talk.open_calls():
-            context = run.tool_context(talk.rounds, str(call["id"]))
-            await talk.add_tool_outcome(await run_call(call, raw, offered, context))
-            reached("tool result stored")
+        await _run_calls(run, talk, offered)
         if talk.blanks >= MOST_BLANKS:
             raise UpstreamError(
                 "the model returned an empty answer twice; nothing was posted", retryable=False
@@ -300,6 +329,39 @@ async def _converse(run: Run, talk: Conversation) -> str:
         tools = _to_model(offered) if talk.rounds < rounds else None
         await _ask(run, talk, tools)
     return answer
+
+
+async def _run_calls(run: Run, talk: Conversation, offered: Mapping[str, Offer]) -> None:
+    """Run the last reply's calls that have no result yet, once a person has seen what must be."""
+    wanted = {
+        run.tool_context(talk.rounds, str(call["id"])).call_key: (call, raw)
+        for call, raw in talk.open_calls()
+    }
+    verdicts = await approvals.approved_calls(run.asker, wanted, offered)
+    for call, raw in talk.open_calls():
+        context = run.tool_context(talk.rounds, str(call["id"]))
+        verdict = verdicts.get(context.call_key)
+        if verdict is None or verdict.status is ApprovalStatus.APPROVED:
+            outcome = await run_call(call, raw, offered, context)
+        elif verdict.arguments is None or verdict.is_refused:
+            outcome = refused_by_person(call, raw, verdict.reason)
+        else:
+            outcome = changed_by_person(
+                await run_call(call, verdict.arguments, offered, context), verdict.arguments
+            )
+        await talk.add_tool_outcome(outcome)
+        reached("tool result stored")
+
+
+async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
+    """What may be posted of ``text``; None where a person refused it, and the model is told."""
+    if not run.task.approve_answer or run.effects is None or await run.effects.has_spoken():
+        return text
+    verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
+    if not verdict.is_refused:
+        return verdict.text
+    await talk.add_user(prompts.refused_answer_message(verdict.reason))
+    return None
 
 
 def _last_words(talk: Conversation) -> str:
@@ -315,11 +377,14 @@ def _last_words(talk: Conversation) -> str:
 async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:
     agent = run.assignment.agent
     settings = run.runtime.settings
+    await limits.check(task=run.task, agent=agent, project=run.project, lease=run.lease)
     speech = Speech(settings, run.lease, position=len(talk.messages), round=talk.rounds + 1)
     async with speech:
-        reply = await chat.complete(
+        reply = await asking.ask(
             settings,
-            model=agent.model if agent else None,
+            models=asking.models(
+                settings, agent.model if agent else None, agent.fallback_models if agent else ()
+            ),
             messages=talk.to_send(),
             tools=tools,
             timeout=settings.llm_timeout_seconds,
@@ -348,7 +413,7 @@ async def _finish(run: Run, text: str) -> None:
             posted = "posted" if outcome.status is EffectStatus.SENT else "not sent"
     async with transaction():
         await fence(run.lease)
-        await settle.succeed(run.lease, text=text, url=url)
+        await settle.succeed(run.lease, text=text, url=url, summarize=run.task.summarize)
         await audit.record(
             "task.completed",
             agent_id=run.agent_id,
@@ -356,6 +421,8 @@ async def _finish(run: Run, text: str) -> None:
             detail={"task_id": run.task.id, "answer": posted, "url": url},
         )
     reached("marked done")
+    if run.task.summarize:
+        run.runtime.queue.hint(Job.SUMMARIZE_RUN, [run.lease.execution_id])
 
 
 async def _spoken_url(lease: Lease) -> str | None:

@@ -36,6 +36,9 @@ class Plan:
     extracted: Mapping[str, Any]
     why_nothing: str | None
     replay_of: int | None
+    rates: Mapping[str, int]  # task to how often it may be started on one item within an hour
+    cancel_on_close: frozenset[str]
+    cancel_on_newer: frozenset[str]
 
 
 async def make_plan(
@@ -75,6 +78,9 @@ async def make_plan(
         extracted=extracted,
         why_nothing=why,
         replay_of=replay_of,
+        rates=known.rates,
+        cancel_on_close=known.cancel_on_close,
+        cancel_on_newer=known.cancel_on_newer,
     )
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from aether.db import row, rows, transaction
 from aether.engine import configuration
+from aether.engine.bounds import cancel_older, within_rates
 from aether.engine.complete import fill_in
 from aether.engine.own_doing import OURS
 from aether.engine.plan import Plan, item_keys, make_plan
@@ -135,6 +136,7 @@ def _columns(plan: Plan) -> tuple[Any, ...]:
 
 async def _start(plan: Plan, delivery_id: int) -> Receipt:
     """Insert the executions of a delivery whose row this transaction holds."""
+    plan = await _kept_within_rates(plan, delivery_id)
     if plan.routing.starts and await is_bot_bound_reached(plan):
         await rows(
             "UPDATE delivery SET status = $2, reason = $3 WHERE id = $1",
@@ -148,6 +150,7 @@ async def _start(plan: Plan, delivery_id: int) -> Receipt:
         return _receipt("ignored", plan, delivery_id, [])
     if not plan.routing.starts:
         log.info("delivery %s starts nothing: %s", delivery_id, plan.routing.reason)
+        await cancel_older(plan, delivery_id, ())
         return _receipt("ignored", plan, delivery_id, [])
     event, subject = plan.event, plan.event.subject
     started = await rows(
@@ -157,7 +160,19 @@ async def _start(plan: Plan, delivery_id: int) -> Receipt:
         item_keys(event)[0], subject.kind if subject else None, item_keys(event)[1],
         event.actor.is_bot if event.actor else False,
     )  # fmt: skip
+    await cancel_older(plan, delivery_id, [one.task_id for one in plan.routing.starts])
     return _receipt("accepted", plan, delivery_id, sorted(int(one["id"]) for one in started))
+
+
+async def _kept_within_rates(plan: Plan, delivery_id: int) -> Plan:
+    kept = await within_rates(plan)
+    if kept.routing.starts != plan.routing.starts:
+        status = DeliveryStatus.ROUTED if kept.routing.starts else DeliveryStatus.IGNORED
+        await rows(
+            "UPDATE delivery SET status = $2, reason = $3 WHERE id = $1",
+            delivery_id, status, kept.routing.reason,
+        )  # fmt: skip
+    return kept
 
 
 INSERT_EXECUTIONS: Final = """

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aether import audit
 from aether.db import row, transaction
+from aether.engine import approvals
 from aether.engine.runtime import Runtime
 from aether.errors import ConflictError, NotFoundError
 from aether.queue import Job
@@ -94,6 +95,7 @@ async def cancel(execution_id: int) -> ExecutionStatus:
             if ended is None:
                 raise NotFoundError("task execution", execution_id)
             raise ConflictError(f"task execution {execution_id} is {ended['status']} already")
+        await approvals.withdraw(execution_id)
         await audit.record(
             "task.cancel_requested",
             agent_id=found["agent_id"],

@@ -35,13 +35,14 @@ def wait_seconds(tries: int, retry_after: float | None) -> float:
     return max(jittered, min(retry_after or 0.0, LONGEST_TOLD_SECONDS))
 
 
-async def succeed(lease: Lease, *, text: str, url: str | None) -> None:
+async def succeed(lease: Lease, *, text: str, url: str | None, summarize: bool = False) -> None:
     """Mark it done, inside the caller's fenced transaction."""
     await rows(
         """UPDATE task_execution SET status = $3, answer = $4, answer_url = $5, error = NULL,
-             error_code = NULL, lease_until = NULL, finished_at = now()
+             error_code = NULL, lease_until = NULL, finished_at = now(), summary_tries = $6
            WHERE id = $1 AND lease_token = $2""",
         lease.execution_id, lease.token, ExecutionStatus.SUCCEEDED, text, url,
+        0 if summarize else None,
     )  # fmt: skip
 
 

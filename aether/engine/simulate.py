@@ -12,6 +12,7 @@ from typing import Any
 from aether.db import reading
 from aether.engine import configuration, opening
 from aether.engine.assign import Assignment, assign
+from aether.engine.bounds import within_rates
 from aether.engine.plan import Plan, item_keys, make_plan
 from aether.engine.receive import (
     BOTS_HAD_THEIR_SHARE,
@@ -175,6 +176,8 @@ async def simulate(
     async with reading():
         stored = await _stored(plan)
         counted = None if as_new else stored
+        if not as_new:
+            plan = await within_rates(plan, lock=False)
         status, reason = await _outcome(plan, counted)
         starts = plan.routing.starts if status == "accepted" else ()
         chosen = [one for start in starts if (one := await _choose(runtime, start)) is not None]

@@ -7,6 +7,7 @@ from aether import watchdog
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
+from aether.engine import summary
 from aether.live import events
 from aether.memory.store import expire
 from aether.queue import Job, Queue
@@ -52,6 +53,9 @@ async def sweep(settings: Settings, queue: Queue) -> int:
     if ids:
         log.info("the sweep sends %s executions again", len(ids))
         await queue.send(Job.RUN_TASK_EXECUTION, ids)
+    summaries = await summary.wanted()
+    if summaries:
+        await queue.send(Job.SUMMARIZE_RUN, summaries)
     return len(ids)
 
 
@@ -75,6 +79,7 @@ PRUNED: Final = (
     ("tool_execution", "created_at", _NO_EXECUTION),
     ("effect", "touched_at", _NO_EXECUTION),
     ("mcp_call", "created_at", _NO_EXECUTION),
+    ("approval", "created_at", _NO_EXECUTION),
     (
         "delivery",
         "received_at",
@@ -83,6 +88,8 @@ PRUNED: Final = (
     ),
     ("llm_call", "created_at", ""),
     ("audit_entry", "created_at", ""),
+    ("limit_notice", "created_at", ""),
+    ("usage_day", "day", ""),
 )
 """Table, age, condition; executions first, since all that belongs to one goes after it."""
 

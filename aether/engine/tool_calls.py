@@ -1,5 +1,6 @@
 """One tool call of a model: read, checked, run, and told back, whatever the model sent."""
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,9 @@ class Offer:
     description: str
     parameters: Mapping[str, Any]
     call: Tool
+    effect: ToolEffect
     is_foreign: bool = False  # its words and its schema are those of a server outside
+    requires_approval: bool = False
 
     def to_model(self) -> dict[str, Any]:
         """OpenAI's form of a tool."""
@@ -61,6 +64,8 @@ async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
             description=one.description,
             parameters=one.parameters,
             call=TOOLS[one.name],
+            effect=one.effect,
+            requires_approval=one.requires_approval,
         )
         for one in found
     ]
@@ -74,6 +79,8 @@ async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
                     description=tool.description,
                     parameters=tool.parameters,
                     call=tool.call,
+                    effect=tool.effect,
+                    requires_approval=tool.requires_approval,
                     is_foreign=True,
                 )
             )
@@ -137,6 +144,27 @@ async def run_call(
     else:
         outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
     return replace(outcome, duration_ms=int((time.monotonic() - started) * 1000))
+
+
+def refused_by_person(call: Mapping[str, Any], raw: Any, reason: str | None) -> ToolOutcome:
+    """The result of a call that a person refused."""
+    told = f"a person refused this call: {reason}" if reason else "a person refused this call"
+    outcome = ToolOutcome(
+        call_id=str(call["id"]),
+        tool=clean(str(call["function"].get("name") or "")),
+        arguments=raw,
+        status=ToolExecutionStatus.REFUSED,
+        text="",
+        duration_ms=0,
+    )
+    return _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {told}", told)
+
+
+def changed_by_person(outcome: ToolOutcome, arguments: Mapping[str, Any]) -> ToolOutcome:
+    """The result of a call that was run with other arguments than the model's; it is told so."""
+    told = json.dumps(arguments, ensure_ascii=False)
+    note = f"A person changed the arguments before the call was run, to: {told}\n\n"
+    return replace(outcome, text=tool_result_text(note + outcome.text))
 
 
 def _known(name: str, offered: Mapping[str, Offer]) -> Offer:

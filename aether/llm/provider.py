@@ -47,6 +47,10 @@ _WORD_OF_LITELLM: Final = re.compile(
 )
 
 
+class PromptTooLongError(UpstreamError):
+    """The model's window does not hold the prompt; a shorter one may pass."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """Where one model is: LiteLLM's arguments for it, and the setting that holds its key."""
@@ -160,7 +164,7 @@ def failure(error: Exception, target: Target, settings: Settings) -> AetherError
     if status in {401, 403} or _NO_SUCH_KEY.search(text):
         return NotConfiguredError(f"{target.key_setting}: {who} refused the key ({status}): {text}")
     if _is_too_long(error, status, text):
-        return UpstreamError(
+        return PromptTooLongError(
             f"the prompt was too long for {who}: {text}", status=status, retryable=False
         )
     if isinstance(error, TimeoutError) or status == 408:

@@ -30,7 +30,8 @@ EXACT_UP_TO: Final = 10_000
 """Pieces in scope up to which every one is compared: exact, and faster than the index there."""
 
 RANK_CONSTANT: Final = 60  # reciprocal rank fusion; Cormack, Clarke, Buettcher, SIGIR 2009
-INDEXED_DIMENSIONS: Final = frozenset({512})  # which have an index: migration 0002
+INDEXED_DIMENSIONS: Final = frozenset({384, 512, 768, 1024, 1536, 3072})
+"""Which have an index: migrations 0002 and 0011."""
 
 _OPERATORS: Final = re.compile(r'(?:^|\s)-\w|"')
 _NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-\s*(?=-))+""")
@@ -222,7 +223,7 @@ async def _by_meaning(using: Embedder, vector: str, within: _Filter, most: int) 
     ranked = await rows(
         f"""SELECT c.memory_id AS id, min(c.embedding <=> {near}::text::halfvec) AS distance
             FROM memory_chunk c JOIN memory m ON m.id = c.memory_id
-            WHERE c.embedder = {name} AND {part.where}
+            WHERE c.embedder = {name} AND c.embedding IS NOT NULL AND {part.where}
             GROUP BY 1 ORDER BY 2, 1 LIMIT {limit}""",  # noqa: S608
         *part.parameters,
     )

@@ -83,8 +83,8 @@ async def remember(
         if stored is None:
             raise ConflictError(f"memory {key!r} already exists")
         await rows("DELETE FROM memory_chunk WHERE memory_id = $1", stored["id"])
-        names = [name if vector else None for vector in vectors]
-        await rows(_STORE_CHUNKS, stored["id"], pieces, names, vectors)
+        # a piece that the model refused has its name all the same: it is not asked again
+        await rows(_STORE_CHUNKS, stored["id"], pieces, [name] * len(pieces), vectors)
         return await Memory.get(id=stored["id"])
 
 

@@ -1,6 +1,7 @@
 """Tables: columns, relations, constraints; no rule. Names every model once."""
 
 from aether.models.agents import Agent, AgentCapability
+from aether.models.approvals import Approval
 from aether.models.audit import AuditEntry
 from aether.models.deliveries import Delivery
 from aether.models.integrations import Integration
@@ -17,17 +18,20 @@ from aether.models.polling import PollSource, ScheduleTick
 from aether.models.projects import Project
 from aether.models.tasks import ExecutionMessage, TaskDefinition, TaskExecution
 from aether.models.tools import Effect, ToolDefinition, ToolExecution
+from aether.models.usage import LimitNotice, UsageDay
 from aether.models.watchdog import WatchdogEntry
 
 __all__ = [
     "Agent",
     "AgentCapability",
+    "Approval",
     "AuditEntry",
     "ConfigurationVersion",
     "Delivery",
     "Effect",
     "ExecutionMessage",
     "Integration",
+    "LimitNotice",
     "LlmCall",
     "McpCall",
     "McpServer",
@@ -42,6 +46,7 @@ __all__ = [
     "ToolDefinition",
     "ToolExecution",
     "TriggerTaskMapping",
+    "UsageDay",
     "WatchdogEntry",
     "WebhookMapping",
 ]

@@ -20,7 +20,14 @@ class Agent(Model):
     constraints = fields.JSONField[list[str]](default=list)
     communication_style = fields.TextField(null=True)
     model = fields.CharField(200, null=True)  # null: LLM_MODEL
+    # asked in order where it fails
+    fallback_models = fields.JSONField[list[str]](default=list, db_default=[])
     tools = fields.JSONField[list[str] | None](null=True)  # names allowed; null: all
+    max_tokens_per_day = fields.BigIntField(null=True)  # null: no bound; days are UTC's
+    max_tokens_per_month = fields.BigIntField(null=True)
+    max_cost_usd_per_day = fields.FloatField(null=True)
+    max_cost_usd_per_month = fields.FloatField(null=True)
+    max_concurrent_runs = fields.IntField(null=True)
     enabled = fields.BooleanField(default=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)

@@ -3,7 +3,7 @@
 from tortoise import fields
 from tortoise.models import Model
 
-from aether.vocabulary import ExecutionStatus, SourceName, ToolReach
+from aether.vocabulary import AnswerMode, ExecutionStatus, SourceName, ToolReach
 
 
 def default_memory_scopes() -> list[str]:
@@ -25,6 +25,25 @@ class TaskDefinition(Model):
     memory_scopes = fields.JSONField[list[str]](default=default_memory_scopes)
     max_tool_rounds = fields.IntField(null=True)  # null: LLM_MAX_TOOL_ROUNDS
     timeout_seconds = fields.IntField(null=True)  # null: RUN_TIMEOUT_SECONDS
+    answer_mode = fields.CharEnumField(
+        AnswerMode, max_length=8, default=AnswerMode.ADD, db_default=AnswerMode.ADD
+    )
+    # a person sees the answer first
+    approve_answer = fields.BooleanField(default=False, db_default=False)
+    # whose calls a person sees first
+    approve_tools = fields.JSONField[list[str]](default=list, db_default=[])
+    approval_timeout_minutes = fields.IntField(null=True)  # null: APPROVAL_TIMEOUT_MINUTES
+    # a run ends when its item is closed
+    cancel_on_close = fields.BooleanField(default=False, db_default=False)
+    # ... or a newer event starts the task
+    cancel_on_newer = fields.BooleanField(default=False, db_default=False)
+    # tools that write, woken by a stranger
+    outsiders_may_act = fields.BooleanField(default=False, db_default=False)
+    # remember a summary of each run
+    summarize = fields.BooleanField(default=False, db_default=False)
+    max_tokens_per_run = fields.BigIntField(null=True)  # null: no bound
+    max_cost_usd_per_run = fields.FloatField(null=True)
+    max_runs_per_item_hour = fields.IntField(null=True)
     enabled = fields.BooleanField(default=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)
@@ -70,6 +89,7 @@ class TaskExecution(Model):
     created_at = fields.DatetimeField(auto_now_add=True)
     started_at = fields.DatetimeField(null=True)
     finished_at = fields.DatetimeField(null=True)
+    summary_tries = fields.IntField(null=True)  # null: no summary is wanted, or it is there
 
     class Meta:
         table = "task_execution"

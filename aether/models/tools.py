@@ -21,6 +21,8 @@ class ToolDefinition(Model):
     confirmed = fields.JSONField[dict[str, object] | None](null=True)  # as the server told it then
     pending = fields.JSONField[dict[str, object] | None](null=True)  # as it tells it since
     unavailable_reason = fields.TextField(null=True)  # the server no longer offers it
+    # a person sees each call first
+    requires_approval = fields.BooleanField(default=False, db_default=False)
     enabled = fields.BooleanField(default=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     updated_at = fields.DatetimeField(auto_now=True)

@@ -42,6 +42,7 @@ class OfferedTool:
     description: str
     parameters: Mapping[str, Any]
     effect: ToolEffect
+    requires_approval: bool
     is_of_agent: bool  # the server is that agent's own
     call: Tool
 
@@ -124,6 +125,7 @@ async def offered(agent_id: str | None) -> list[OfferedTool]:
     """The tools of the servers that serve this agent, which may be called now, oldest first."""
     found = await rows(
         """SELECT tool.id, tool.name, tool.description, tool.parameters, tool.effect,
+             tool.requires_approval,
              tool.mcp_tool_name, tool.confirmed, tool.pending,
              server.name AS server, server.agent_id
            FROM tool_definition AS tool JOIN mcp_server AS server ON server.id = tool.mcp_server_id
@@ -140,6 +142,7 @@ async def offered(agent_id: str | None) -> list[OfferedTool]:
             ),
             parameters=_json(one["parameters"]),
             effect=ToolEffect(one["effect"]),
+            requires_approval=one["requires_approval"],
             is_of_agent=one["agent_id"] is not None,
             call=partial(_call, int(one["id"])),
         )

@@ -28,7 +28,13 @@ REST_OF_IT: dict[str, Any] = {
     "constraints": [],
     "communication_style": None,
     "model": None,
+    "fallback_models": [],
     "tools": None,
+    "max_tokens_per_day": None,
+    "max_tokens_per_month": None,
+    "max_cost_usd_per_day": None,
+    "max_cost_usd_per_month": None,
+    "max_concurrent_runs": None,
     "enabled": True,
 }
 
@@ -56,7 +62,13 @@ async def test_every_field_of_an_agent_is_kept_as_sent(door: Door) -> None:
         "constraints": ["never push\\u0000"],
         "communication_style": "short",
         "model": "gpt-4o",
+        "fallback_models": ["ollama/phi4", "gpt-4o-mini"],
         "tools": ["add_comment"],
+        "max_tokens_per_day": 9_007_199_254_740_991,
+        "max_tokens_per_month": 0,
+        "max_cost_usd_per_day": 0.5,
+        "max_cost_usd_per_month": 12,
+        "max_concurrent_runs": 1,
         "enabled": False,
     }
 
@@ -114,6 +126,10 @@ async def test_the_id_of_an_agent_never_changes(door: Door) -> None:
         ({"constraints": [1]}, "constraints.0: must be text"),
         ({"tools": ["x" * 65]}, "tools.0: must have at most 64 characters"),
         ({"enabled": "yes"}, "enabled: must be true or false"),
+        ({"max_tokens_per_day": -1}, "max_tokens_per_day: must be at least 0"),
+        ({"max_cost_usd_per_day": -0.1}, "max_cost_usd_per_day: must be at least 0"),
+        ({"max_concurrent_runs": 0}, "max_concurrent_runs: must be at least 1"),
+        ({"fallback_models": [""]}, "fallback_models.0: must not be empty"),
     ],
 )
 async def test_an_agent_that_is_not_valid_is_refused_naming_the_field(

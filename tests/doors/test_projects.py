@@ -25,11 +25,19 @@ API_SERVICE = {
     "source_project_id": "myorg/api-service",
 }
 
+NO_LIMITS = {
+    "max_tokens_per_day": None,
+    "max_tokens_per_month": None,
+    "max_cost_usd_per_day": None,
+    "max_cost_usd_per_month": None,
+    "max_concurrent_runs": None,
+}
+
 
 async def test_the_references_project_is_created_listed_and_read(door: Door) -> None:
     created = await door.post("/api/projects", API_SERVICE)
 
-    assert without(created, "id") == API_SERVICE | {"enabled": True}
+    assert without(created, "id") == API_SERVICE | NO_LIMITS | {"enabled": True}
     assert await door.get(f"/api/projects/{created['id']}") == created
     assert await door.get("/api/projects") == [created]
     assert await details("project.created") == [

@@ -18,6 +18,7 @@ LOOK_UP = {
         "$defs": {"word": {"type": "string"}},
     },
     "effect": "writes",
+    "requires_approval": True,
     "enabled": False,
 }
 BUILT_IN = {
@@ -53,6 +54,7 @@ async def test_only_the_name_of_a_tool_is_required(door: Door) -> None:
         "category": None,
         "parameters": {},
         "effect": "reads",
+        "requires_approval": False,
         "enabled": True,
         **BUILT_IN,
     }

@@ -1,0 +1,99 @@
+"""What a new event starts or ends on its item beyond routing: rates kept, older runs cancelled.
+
+Costs nothing where no task asks for it.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from aether import audit
+from aether.db import rows
+from aether.engine import approvals
+from aether.engine.plan import Plan, item_keys
+from aether.vocabulary import ExecutionStatus
+
+log = logging.getLogger(__name__)
+
+CLOSING: Final = frozenset({"issue.closed", "pr.closed", "pr.merged"})
+"""The triggers that say that an item is closed."""
+
+
+async def within_rates(plan: Plan, *, lock: bool = True) -> Plan:
+    """``plan`` without the tasks that have been started on its item as often as they may be.
+
+    The lock makes concurrent events of one item wait, until the transaction ends. A replay is
+    asked for by a person, and is not held back.
+    """
+    limits = plan.rates
+    limited = [one.task_id for one in plan.routing.starts if one.task_id in limits]
+    if not limited or plan.event.subject is None or plan.replay_of:
+        return plan
+    item = (plan.event.source, *item_keys(plan.event))
+    if lock:
+        await rows(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", "\x1f".join(map(str, item))
+        )
+    counted = await rows(
+        """SELECT task_id, count(*) AS n FROM task_execution
+           WHERE source = $1 AND project_key = $2 AND item_key = $3 AND task_id = ANY($4::text[])
+             AND created_at > now() - interval '1 hour' GROUP BY task_id""",
+        *item, limited,
+    )  # fmt: skip
+    over = {one["task_id"]: one["n"] for one in counted if one["n"] >= limits[one["task_id"]]}
+    if not over:
+        return plan
+    reasons = [plan.routing.reason] if plan.routing.reason else []
+    reasons += [
+        f"task {task_id} held back: it was started {n} times on this item within the hour "
+        "(max_runs_per_item_hour)"
+        for task_id, n in over.items()
+    ]
+    starts = tuple(one for one in plan.routing.starts if one.task_id not in over)
+    return replace(plan, routing=replace(plan.routing, starts=starts, reason="; ".join(reasons)))
+
+
+async def cancel_older(plan: Plan, delivery_id: int, started: Sequence[str]) -> None:
+    """Cancel what this event makes pointless on its item; takes part in the transaction.
+
+    Runs of a task that it has started again, and runs of any task if it closed the item, where
+    the task says so. A running one ends at its next step.
+
+    Args:
+        started: the tasks that this delivery has started.
+    """
+    subject = plan.event.subject
+    if subject is None or plan.why_nothing is not None:
+        return
+    closes = bool(CLOSING & set(plan.routing.canonical_triggers))
+    for task_ids, why in (
+        (sorted(plan.cancel_on_newer & set(started)), "a newer event started it again"),
+        (sorted(plan.cancel_on_close) if closes else [], "its item was closed"),
+    ):
+        if task_ids:
+            await _cancel(plan, delivery_id, task_ids, why)
+
+
+async def _cancel(plan: Plan, delivery_id: int, task_ids: Sequence[str], why: str) -> None:
+    cancelled = await rows(
+        """UPDATE task_execution SET cancel_requested = true, error = $6,
+             status = CASE WHEN status = 'running' THEN status ELSE $7 END,
+             finished_at = CASE WHEN status = 'running' THEN finished_at ELSE now() END
+           WHERE source = $1 AND project_key = $2 AND item_key = $3 AND task_id = ANY($4::text[])
+             AND delivery_id < $5 AND NOT cancel_requested
+             AND status IN ('queued', 'running', 'retrying', 'waiting_approval')
+           RETURNING id, agent_id""",
+        plan.event.source, *item_keys(plan.event), list(task_ids), delivery_id, why,
+        ExecutionStatus.CANCELLED,
+    )  # fmt: skip
+    for one in cancelled:
+        await approvals.withdraw(one["id"])
+        await audit.record(
+            "task.cancel_requested",
+            agent_id=one["agent_id"],
+            execution_id=one["id"],
+            delivery_id=delivery_id,
+            detail={"why": why},
+        )
+        log.info("execution %s is cancelled: %s", one["id"], why)

@@ -1,0 +1,194 @@
+"""Bounds of what may be spent and of how much runs at once: a warning, then a hard stop.
+
+Asked before each call of a model. A call under way is not cut off, so that a bound may be passed
+by one call of each run at work.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from aether import audit, spending
+from aether.clock import now
+from aether.db import rows, transaction
+from aether.errors import AetherError, ErrorCode
+from aether.leases import Lease, LetGoError
+from aether.models import Agent, Project, TaskDefinition
+from aether.spending import Spent, this_period
+from aether.vocabulary import ExecutionStatus
+
+log = logging.getLogger(__name__)
+
+NEAR: Final = Decimal("0.8")  # of a bound; from there on it is warned about
+TURN_SECONDS: Final = 2.0  # until an execution that waits for its turn asks again
+
+
+class LimitReachedError(AetherError):
+    """A bound of what may be spent has been reached; the text names it."""
+
+    code = ErrorCode.RATE_LIMITED
+
+
+class NoTurnError(LetGoError):
+    """As many runs as may be are under way; the execution is queued again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
+    of: str  # agent pm_sarah, project 42, task triage
+    name: str  # max_tokens_per_day
+    bound: Decimal
+    used: Decimal
+    period: str
+
+    @property
+    def is_reached(self) -> bool:
+        return self.used >= self.bound
+
+    @property
+    def is_near(self) -> bool:
+        return self.used >= self.bound * NEAR
+
+    def __str__(self) -> str:
+        unit = "US dollars" if "cost" in self.name else "tokens"
+        return f"{self.of} has used {self.used:,f} of {self.bound:,f} {unit} ({self.name})"
+
+
+async def check(
+    *,
+    task: TaskDefinition | None,
+    agent: Agent | None,
+    project: Project | None,
+    lease: Lease | None,
+) -> None:
+    """See that one more call of a model is within every bound; warn once where it is near one.
+
+    Costs nothing where no bound is set. ``task`` and ``lease`` are None for a chat.
+
+    Raises:
+        LimitReachedError: a bound is reached; also told in the audit log, once a period.
+    """
+    limits = await _limits(task, agent, project, lease)
+    execution_id = lease.execution_id if lease else None
+    agent_id = agent.id if agent else None
+    for limit in limits:
+        if limit.is_reached:
+            await _tell(limit, "reached", agent_id, execution_id)
+            raise LimitReachedError(f"{limit}; nothing more is spent")
+    for limit in limits:
+        if limit.is_near and await _tell(limit, "near", agent_id, execution_id):
+            log.warning("near a limit: %s", limit)
+
+
+async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) -> bool:
+    """Whether this run may go on now; False: it is queued again, since enough are under way.
+
+    Takes part in the fenced transaction that has written the execution's agent; the locks make
+    others wait who ask at the same time. Whoever is sent back loses the agent, so that two that
+    wait never hold each other up.
+    """
+    for scope, owner in (("agent", agent), ("project", project)):
+        if owner is None or owner.max_concurrent_runs is None:
+            continue
+        await rows("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", f"{scope} {owner.pk}")
+        [counted] = await rows(
+            f"""SELECT count(*) AS n FROM task_execution
+                WHERE {scope}_id = $1 AND id <> $2 AND status = 'running'
+                  AND lease_until > now()""",  # noqa: S608 # our own names
+            owner.pk, lease.execution_id,
+        )  # fmt: skip
+        if counted["n"] >= owner.max_concurrent_runs:
+            reason = f"waits: {scope} {owner.pk} has {counted['n']} runs at work"
+            await rows(
+                """UPDATE task_execution SET status = $3, lease_until = NULL, enqueued_at = NULL,
+                     agent_id = NULL, agent_reason = $4,
+                     run_after = now() + make_interval(secs => $5)
+                   WHERE id = $1 AND lease_token = $2""",
+                lease.execution_id, lease.token, ExecutionStatus.QUEUED, reason, TURN_SECONDS,
+            )  # fmt: skip
+            return False
+    return True
+
+
+async def _limits(
+    task: TaskDefinition | None,
+    agent: Agent | None,
+    project: Project | None,
+    lease: Lease | None,
+) -> list[_Limit]:
+    found: list[_Limit] = []
+    if task is not None and lease is not None and _has(task, "max_tokens_per_run"):
+        spent = await spending.of_run(lease.execution_id, lease.run)
+        period = f"execution {lease.execution_id}, run {lease.run}"
+        found += _bounds(f"this run of task {task.id}", task, "run", spent, period)
+    if agent is not None and _has(agent, "max_tokens_per_day", "max_tokens_per_month"):
+        found += _of_periods(f"agent {agent.id}", agent, *await this_period("agent", agent.id))
+    if project is not None and _has(project, "max_tokens_per_day", "max_tokens_per_month"):
+        spent_by = await this_period("project", project.id)
+        found += _of_periods(f"project {project.id}", project, *spent_by)
+    return found
+
+
+def _has(owner: Agent | Project | TaskDefinition, *names: str) -> bool:
+    """Whether any of these bounds, or that of cost beside it, is set."""
+    return any(
+        getattr(owner, name) is not None or getattr(owner, _cost_beside(name)) is not None
+        for name in names
+    )
+
+
+def _cost_beside(name: str) -> str:
+    return name.replace("tokens", "cost_usd")
+
+
+def _of_periods(of: str, owner: Agent | Project, today: Spent, month: Spent) -> list[_Limit]:
+    moment = now()
+    return [
+        *_bounds(of, owner, "day", today, f"{moment:%Y-%m-%d}"),
+        *_bounds(of, owner, "month", month, f"{moment:%Y-%m}"),
+    ]
+
+
+def _bounds(
+    of: str, owner: Agent | Project | TaskDefinition, each: str, spent: Spent, period: str
+) -> Iterator[_Limit]:
+    used = {
+        f"max_tokens_per_{each}": Decimal(spent.tokens),
+        f"max_cost_usd_per_{each}": spent.cost_usd,
+    }
+    for name, amount in used.items():
+        bound = getattr(owner, name)
+        if bound is not None:
+            yield _Limit(
+                of=of,
+                name=name,
+                bound=Decimal(str(bound)),
+                used=amount,
+                period=period,
+            )
+
+
+async def _tell(limit: _Limit, level: str, agent_id: str | None, execution_id: int | None) -> bool:
+    """Write it to the audit log, once a period; whether it was now."""
+    async with transaction():
+        first = await rows(
+            """INSERT INTO limit_notice (of, "limit", period, level, created_at)
+               VALUES ($1, $2, $3, $4, now()) ON CONFLICT DO NOTHING RETURNING id""",
+            limit.of, limit.name, limit.period, level,
+        )  # fmt: skip
+        if first:
+            await audit.record(
+                f"limit.{level}",
+                agent_id=agent_id,
+                execution_id=execution_id,
+                detail={
+                    "of": limit.of,
+                    "limit": limit.name,
+                    "bound": float(limit.bound),
+                    "used": float(limit.used),
+                    "period": limit.period,
+                },
+            )
+    return bool(first)

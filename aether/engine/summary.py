@@ -1,0 +1,141 @@
+"""A run's summary, kept as a memory of its project where the task wants one.
+
+Made after the run has ended, so that it can neither delay nor fail an answer. The execution's row
+says that it is wanted; the sweep sends its hint again.
+"""
+
+import json
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from aether import audit, spending
+from aether.db import row, rows, transaction
+from aether.engine import limits
+from aether.engine.opening import visibility
+from aether.engine.runtime import Runtime
+from aether.errors import AetherError, UpstreamError
+from aether.llm import ask as asking
+from aether.llm import prompts
+from aether.memory.store import remember
+from aether.models import Agent, Project, TaskDefinition, TaskExecution
+from aether.rendering import is_blank
+from aether.vocabulary import MemoryScope
+
+log = logging.getLogger(__name__)
+
+MOST_TRIES: Final = 3
+PATIENCE_SECONDS: Final = 600.0  # a hint older than this was lost, or its summary failed
+
+CLAIM: Final = """
+UPDATE task_execution SET summary_tries = summary_tries + 1
+WHERE id = $1 AND status = 'succeeded' AND summary_tries < $2 RETURNING id
+"""
+
+WANTED: Final = """
+UPDATE task_execution SET enqueued_at = now()
+WHERE summary_tries < $1 AND status = 'succeeded'
+  AND coalesce(enqueued_at, finished_at) < now() - make_interval(secs => $2)
+RETURNING id
+"""
+
+
+async def wanted() -> list[int]:
+    """Executions whose summary is wanted and whose hint must be lost; they count as sent now."""
+    found = await rows(WANTED, MOST_TRIES, PATIENCE_SECONDS)
+    return [int(one["id"]) for one in found]
+
+
+async def summarize(runtime: Runtime, execution_id: int) -> None:
+    """Summarize one run and remember it; nothing where that is done, or somebody else does it.
+
+    A failure is logged, and tried again later, three times at most.
+    """
+    if await row(CLAIM, execution_id, MOST_TRIES) is None:
+        return
+    execution = await TaskExecution.get(id=execution_id)
+    task = await TaskDefinition.get_or_none(id=execution.task_id)
+    try:
+        if task is not None and execution.project_id is not None:
+            await _summarize(runtime, execution, task)
+    except AetherError as error:
+        log.warning("execution %s is not summarized: %s", execution_id, error)
+        return
+    await rows("UPDATE task_execution SET summary_tries = NULL WHERE id = $1", execution_id)
+
+
+async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefinition) -> None:
+    settings = runtime.settings
+    agent = await Agent.get_or_none(id=execution.agent_id) if execution.agent_id else None
+    project = await Project.get_or_none(id=execution.project_id)
+    if project is None:
+        return
+    await limits.check(task=None, agent=agent, project=project, lease=None)
+    reply = await asking.ask(
+        settings,
+        models=asking.models(
+            settings, agent.model if agent else None, agent.fallback_models if agent else ()
+        ),
+        messages=prompts.summary_messages(
+            await _said(execution), execution.answer or "", nonce=secrets.token_hex(8)
+        ),
+        tools=None,
+        timeout=settings.llm_timeout_seconds,
+    )
+    await _count(execution, reply.usage)
+    if reply.text is None or is_blank(reply.text):
+        raise UpstreamError("the model gave no summary")
+    within = visibility(
+        task,
+        execution_id=execution.id,
+        agent_id=execution.agent_id,
+        project_id=execution.project_id,
+        project_key=execution.project_key,
+    )
+    key = f"summary-{execution.source}-{execution.item_kind}-{execution.item_key}-{task.id}"
+    await remember(
+        settings,
+        key=key[:200],
+        content=reply.text,
+        scope=MemoryScope.PROJECT,
+        agent_id=execution.agent_id,
+        project_id=execution.project_id,
+        execution_id=execution.id,
+        key_space=within.key_space,
+        replace=True,
+    )
+    await audit.record(
+        "memory.summarized",
+        agent_id=execution.agent_id,
+        execution_id=execution.id,
+        detail={"key": key[:200], "task_id": task.id},
+    )
+
+
+async def _said(execution: TaskExecution) -> Sequence[Mapping[str, Any]]:
+    stored = await rows(
+        """SELECT message FROM execution_message WHERE execution_id = $1 AND run = $2
+             AND position > 0 ORDER BY position""",
+        execution.id, execution.run,
+    )  # fmt: skip
+    return [json.loads(one["message"]) for one in stored]
+
+
+async def _count(execution: TaskExecution, usage: Any) -> None:
+    async with transaction():
+        await rows(
+            """UPDATE task_execution SET llm_calls = llm_calls + 1,
+                 prompt_tokens = prompt_tokens + $2, completion_tokens = completion_tokens + $3,
+                 cost_usd = cost_usd + $4 WHERE id = $1""",
+            execution.id, usage.prompt_tokens, usage.completion_tokens, usage.cost_usd,
+        )  # fmt: skip
+        await spending.add(
+            agent_id=execution.agent_id,
+            task_id=execution.task_id,
+            project_id=execution.project_id,
+            model=usage.model,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost_usd=usage.cost_usd,
+        )

@@ -1,0 +1,102 @@
+"""Asks for a reply until one comes: the prompt cut to the model's window, then other models."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from aether.config import Settings
+from aether.errors import AetherError, NotConfiguredError, UpstreamError
+from aether.llm import chat, provider, window
+from aether.llm.chat import Reply
+
+log = logging.getLogger(__name__)
+
+SMALLER: Final = (0.5, 0.25, 0.1)
+"""What is left of a prompt that a model has called too long, each time it does."""
+
+
+def models(settings: Settings, model: str | None, fallbacks: Sequence[str]) -> list[str | None]:
+    """Which models to ask, in order: the agent's own or LLM_MODEL, the agent's fallbacks, ours."""
+    return list(dict.fromkeys([model, *fallbacks, *settings.llm_fallback_models]))
+
+
+async def ask(
+    settings: Settings,
+    *,
+    models: Sequence[str | None],
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    timeout: float,
+    on_text: Callable[[str], None] | None = None,
+    on_again: Callable[[], None] | None = None,
+) -> Reply:
+    """One reply, from the first of ``models`` that gives one; each is asked once.
+
+    A prompt that is too long for a model is asked again with its longest texts shortened, three
+    times at most. The arguments are those of ``chat.complete``.
+
+    Args:
+        models: at least one; None means LLM_MODEL.
+        on_again: called before every further attempt: what ``on_text`` has heard is void.
+
+    Raises:
+        NotConfiguredError, UpstreamError: none gave one; what the first of them met.
+    """
+    first: AetherError | None = None
+    for model in models:
+        if first is not None and on_again is not None:
+            on_again()
+        try:
+            return await _fitted(
+                settings,
+                model=model,
+                messages=messages,
+                tools=tools,
+                timeout=timeout,
+                on_text=on_text,
+                on_again=on_again,
+            )
+        except (NotConfiguredError, UpstreamError) as error:
+            if len(models) > 1:
+                log.warning("the model %r gave no reply: %s", model or settings.llm_model, error)
+            first = first or error
+    if first is None:
+        raise ValueError("no model to ask")
+    raise first
+
+
+async def _fitted(
+    settings: Settings,
+    *,
+    model: str | None,
+    messages: Sequence[Mapping[str, Any]],
+    on_again: Callable[[], None] | None,
+    **arguments: Any,
+) -> Reply:
+    known = await _known_window(settings, model)
+    most = window.characters(messages)
+    if known is not None:
+        most = min(most, int(known * window.CHARACTERS_A_TOKEN))
+    for left in (1.0, *SMALLER):
+        fitting = window.fit(messages, int(most * left))
+        try:
+            return await chat.complete(settings, model=model, messages=fitting, **arguments)
+        except provider.PromptTooLongError as error:
+            shorter = window.fit(messages, int(most * left * 0.9))
+            if left == SMALLER[-1] or window.characters(shorter) >= window.characters(fitting):
+                raise  # nothing more can be left out
+            log.info("the prompt is shortened and sent again: %s", error)
+            if on_again is not None:
+                on_again()
+    raise AssertionError("unreachable")
+
+
+async def _known_window(settings: Settings, model: str | None) -> int | None:
+    """How many tokens the model reads, as LiteLLM knows it; None for a server of one's own."""
+    if settings.llm_base_url:
+        return None  # its names are its own
+    name = chat.model_name(settings, model)
+    library = await asyncio.to_thread(provider.litellm)
+    told = library.model_cost.get(name, {}).get("max_input_tokens")
+    return told if isinstance(told, int) and told > 0 else None

@@ -1,0 +1,137 @@
+"""Tests of /api/approvals, and of the same over GraphQL."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aether.clock import now
+from aether.queue import Job
+from resolvers.seeding import seed
+from tests.doors.calls import actions, count, details, execution, insert
+from tests.schema.both import Doors, both_doors
+
+
+@pytest.fixture
+async def doors(database: str) -> AsyncIterator[Doors]:
+    async with both_doors() as ours:
+        yield ours
+
+
+async def waiting(**values: Any) -> int:
+    """An approval as a worker has left it, of an execution that waits for it."""
+    execution_id = await execution(status="waiting_approval")
+    defaults: dict[str, Any] = {
+        "execution_id": execution_id,
+        "run": 1,
+        "key": "1:1:c1",
+        "kind": "tool",
+        "tool": "add_labels",
+        "arguments": '{"labels": ["bug"]}',
+        "task_id": "pm_analyze",
+    }
+    told = defaults | values
+    return await insert("approval", **told, **_times())
+
+
+def _times() -> dict[str, Any]:
+    return {"created_at": now(), "expires_at": now() + timedelta(hours=1)}
+
+
+async def test_what_waits_is_listed_and_approved_and_its_execution_is_queued(
+    doors: Doors,
+) -> None:
+    first, second = await waiting(), await waiting(key="1:1:c2")
+
+    listed = await doors.get("/api/approvals?status=pending")
+    assert [one["id"] for one in listed] == [second, first]
+    assert await doors.get(f"/api/approvals/{first}") == listed[1]
+    approved = await doors.post(f"/api/approvals/{first}/approve", None, 200)
+
+    assert (approved["status"], approved["decided_arguments"]) == ("approved", None)
+    execution_id = approved["execution_id"]
+    assert doors.hints == [(Job.RUN_TASK_EXECUTION, [execution_id])]
+    found = await doors.get(f"/api/task-executions/{execution_id}")
+    assert found["status"] == "queued"
+    assert await details("approval.approved") == [{"approval_id": first, "of": "add_labels"}]
+    left = await doors.get(f"/api/approvals?execution_id={execution_id}&status=pending")
+    assert left == []
+
+
+async def test_other_arguments_have_to_be_what_the_tool_takes(doors: Doors) -> None:
+    await seed("tools")
+    asked = await waiting()
+    path = f"/api/approvals/{asked}/approve"
+
+    refused = await doors.refused("POST", path, {"arguments": {"labels": "bug"}}, 400)
+    assert refused == "arguments: labels: 'bug' is not of type 'array'."
+    assert await doors.refused("POST", path, {"text": "Hello."}, 400) == (
+        "text: is for answers; a tool call has arguments"
+    )
+    assert (await doors.get(f"/api/approvals/{asked}"))["status"] == "pending"
+    assert doors.hints == []
+
+    changed = await doors.post(path, {"arguments": {"labels": ["docs"]}}, 200)
+
+    assert (changed["status"], changed["decided_arguments"]) == ("changed", {"labels": ["docs"]})
+    assert changed["arguments"] == {"labels": ["bug"]}
+
+
+async def test_an_answer_is_changed_by_its_text(doors: Doors) -> None:
+    asked = await waiting(kind="answer", tool=None, arguments=None, text="It is the parser.")
+    path = f"/api/approvals/{asked}/approve"
+
+    assert await doors.refused("POST", path, {"arguments": {}}, 400) == (
+        "arguments: is for tool calls; an answer has a text"
+    )
+    assert await doors.refused("POST", path, {"text": " "}, 400) == "text: must not be blank"
+    changed = await doors.post(path, {"text": "It is the lexer."}, 200)
+
+    assert (changed["status"], changed["text"], changed["decided_text"]) == (
+        "changed", "It is the parser.", "It is the lexer.",
+    )  # fmt: skip
+
+
+async def test_both_doors_refuse_with_a_reason_and_say_the_same_when_it_is_late(
+    doors: Doors,
+) -> None:
+    asked = await waiting()
+
+    told = await doors.ask(
+        """mutation ($id: ID!) { approvalRefuse(id: $id, reason: "Not now.") {
+             id status reason tool arguments execution { status } task { id } agent { id } } }""",
+        id=asked,
+    )
+
+    refused = told["approvalRefuse"]
+    assert refused == {
+        "id": str(asked),
+        "status": "REFUSED",
+        "reason": "Not now.",
+        "tool": "add_labels",
+        "arguments": {"labels": ["bug"]},
+        "execution": {"status": "QUEUED"},
+        "task": None,
+        "agent": None,
+    }
+    late = f"approval {asked} is refused already"
+    assert await doors.refused("POST", f"/api/approvals/{asked}/approve", None, 409) == late
+    assert await doors.refused("POST", "/api/approvals/999/refuse", None, 404) == (
+        "approval 999 not found"
+    )
+    assert await actions() == ["approval.refused"]
+    assert await count("approval") == 1
+
+
+async def test_an_execution_shows_what_it_asked(doors: Doors) -> None:
+    asked = await waiting()
+
+    told = await doors.ask(
+        """{ taskExecutions(status: WAITING_APPROVAL) { id approvals { id kind expiresAt } }
+             approvals(status: PENDING, taskId: "pm_analyze") { id executionId } }"""
+    )
+
+    [execution_] = told["taskExecutions"]
+    assert [one["id"] for one in execution_["approvals"]] == [str(asked)]
+    assert told["approvals"] == [{"id": str(asked), "executionId": execution_["id"]}]

@@ -1,0 +1,164 @@
+"""A prompt is cut to the window, and other models are asked where one fails."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aether.config import Settings
+from aether.demo.model import Reply, ScriptedModel
+from aether.demo.serving import serving
+from aether.errors import UpstreamError
+from aether.llm import chat, window
+from aether.llm.ask import ask, models
+from tests.llm.conftest import KEY, settings_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+]
+
+CALLS: dict[str, Any] = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "get_issue", "arguments": "{}"}}
+    ],
+}
+
+
+def talk(result: str, event: str = "It breaks.") -> list[dict[str, Any]]:
+    return [
+        {"role": "system", "content": "You are Sarah. " * 20},
+        {"role": "user", "content": f"== begins ==\n{event}\n== ends =="},
+        CALLS,
+        {"role": "tool", "tool_call_id": "c1", "content": result},
+    ]
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[ScriptedModel, Settings]]:
+    """A server of two models, the first of which can be made to fail."""
+    model = ScriptedModel(key=KEY, models=("first", "second"))
+    with serving(model.app) as url:
+        yield (
+            model,
+            settings_of(
+                llm_base_url=f"{url}/v1",
+                llm_api_key=KEY,
+                llm_model="first",
+                llm_fallback_models="second",
+            ),
+        )
+
+
+def asked(model: ScriptedModel) -> list[str]:
+    return [one["model"] for one in model.requests]
+
+
+async def test_the_next_model_is_asked_where_the_first_fails(
+    two: tuple[ScriptedModel, Settings],
+) -> None:
+    model, settings = two
+    again: list[str] = []
+    model.say([Reply.error(429, retry_after=30), Reply.text("Here.")])
+
+    reply = await ask(
+        settings,
+        models=models(settings, None, ()),
+        messages=[{"role": "user", "content": "Hello?"}],
+        tools=None,
+        timeout=20,
+        on_again=lambda: again.append("again"),
+    )
+
+    assert (reply.text, asked(model), again) == ("Here.", ["first", "second"], ["again"])
+    await chat.close()
+
+
+async def test_where_all_fail_it_is_told_what_the_first_met(
+    two: tuple[ScriptedModel, Settings],
+) -> None:
+    model, settings = two
+    model.say([Reply.error(429, retry_after=30), Reply.error(500)])
+
+    with pytest.raises(UpstreamError) as failed:
+        await ask(
+            settings,
+            models=models(settings, None, ()),
+            messages=[{"role": "user", "content": "Hello?"}],
+            tools=None,
+            timeout=20,
+        )
+
+    assert (failed.value.status, failed.value.retry_after, failed.value.retryable) == (
+        429,
+        30,
+        True,
+    )
+    assert asked(model) == ["first", "second"]
+    await chat.close()
+
+
+def test_an_agents_own_models_come_first_and_each_is_asked_once() -> None:
+    settings = settings_of(llm_fallback_models="c, b")
+
+    assert models(settings, "a", ["b", "a"]) == ["a", "b", "c"]
+    assert models(settings, None, []) == [None, "c", "b"]
+
+
+async def test_a_prompt_that_is_too_long_is_shortened_with_a_note_and_sent_again(
+    model: ScriptedModel, settings: Settings
+) -> None:
+    model.context_tokens = 3_000
+    model.say([Reply.text("Fits.")])
+    messages = talk("x" * 40_000)
+
+    reply = await ask(settings, models=[None], messages=messages, tools=None, timeout=20)
+
+    assert reply.text == "Fits."
+    sent = model.requests[-1]["messages"]
+    assert [one["role"] for one in sent] == ["system", "user", "assistant", "tool"]
+    assert sent[:2] == messages[:2]
+    assert sent[2]["tool_calls"] == CALLS["tool_calls"]
+    assert " characters left out …]" in sent[3]["content"]
+    assert sent[3]["tool_call_id"] == "c1"
+    assert len(messages[3]["content"]) == 40_000  # what is stored stays whole
+
+
+async def test_a_prompt_of_which_nothing_can_be_left_out_fails_for_good(
+    model: ScriptedModel, settings: Settings
+) -> None:
+    model.context_tokens = 10
+    model.say(Reply.text("Never."))
+
+    with pytest.raises(UpstreamError, match="too long") as failed:
+        await ask(settings, models=[None], messages=talk("short"), tools=None, timeout=20)
+
+    assert failed.value.retryable is False
+    assert len(model.requests) <= 1
+
+
+def test_the_longest_texts_lose_their_middles_and_short_ones_stay() -> None:
+    messages = talk("x" * 30_000, "y" * 20_000)
+
+    fitted = window.fit(messages, 12_000)
+
+    assert window.characters(fitted) <= 12_000
+    system, event, calls, result = fitted
+    assert (system, calls) == (messages[0], messages[2])
+    assert event["content"].startswith("== begins ==\n")
+    assert event["content"].endswith("\n== ends ==")
+    assert abs(len(event["content"]) - len(result["content"])) < 100
+    assert window.fit(messages, 10**6) == messages
+
+
+@pytest.mark.parametrize("most", [0, 100, 2_000, 5_000, 20_000, 49_000])
+def test_what_fits_fits_and_nothing_is_cut_below_what_tells_what_it_is(most: int) -> None:
+    messages = [*talk("x" * 30_000, "y" * 900), {"role": "user", "content": "z" * 20_000}]
+
+    fitted = window.fit(messages, most)
+
+    least = window.fit(messages, 0)
+    assert window.characters(fitted) <= max(most, window.characters(least))
+    assert all(len(one["content"] or "") >= 350 or one in messages for one in fitted)

@@ -44,6 +44,12 @@ class Migration(migrations.Migration):
         ops.AddField(
             model_name='McpServer',
             name='slug',
+            field=fields.CharField(null=True, unique=True, max_length=24),
+        ),
+        ops.RunSQL("UPDATE mcp_server SET slug = 'server' || id WHERE slug IS NULL"),
+        ops.AlterField(
+            model_name='McpServer',
+            name='slug',
             field=fields.CharField(unique=True, max_length=24),
         ),
         ops.AddField(

@@ -26,19 +26,7 @@ from tests.e2e.system import System, system
 ENDPOINTS: Final = endpoints(COPY.read_text(encoding="utf-8"))
 BY_NAME: Final = {one.name: one for one in ENDPOINTS}
 
-PENDING: Final = frozenset(
-    {
-        "GET /api/poll-sources",
-        "POST /api/poll-sources",
-        "PUT /api/poll-sources/:id",
-        "DELETE /api/poll-sources/:id",
-        "POST /api/poll-sources/:id/poll",
-        "POST /api/llm/chat",
-        "GET /api/mcp-servers",
-        "POST /api/mcp-servers",
-        "POST /api/mcp-servers/discover",
-    }
-)
+PENDING: Final[frozenset[str]] = frozenset()
 """Of the reference, but not built yet. A test fails once one of them is there and still named."""
 
 BEYOND: Final = frozenset(
@@ -63,6 +51,18 @@ BEYOND: Final = frozenset(
         "GET /api/tools/{}",
         "PUT /api/tools/{}",
         "DELETE /api/tools/{}",
+        "POST /api/tools/{}/confirm",
+        "GET /api/mcp-servers/{}",
+        "PUT /api/mcp-servers/{}",
+        "DELETE /api/mcp-servers/{}",
+        "GET /api/poll-sources/{}",
+        # what the reference has no word for
+        "POST /api/deliveries/simulate",
+        "GET /api/approvals",
+        "GET /api/approvals/{}",
+        "POST /api/approvals/{}/approve",
+        "POST /api/approvals/{}/refuse",
+        "GET /api/usage/report",
         # pages
         "GET /",
         "GET /docs",

@@ -90,7 +90,11 @@ def _memory(one: Recalled) -> RecalledMemory:
 def _task(one: SimulatedTask) -> dict[str, Any]:
     told = asdict(one)
     return {name: told[name] for name in ProspectiveTask.__annotations__} | {
-        "memories": [_memory(memory) for memory in one.memories]
+        "memories": [_memory(memory) for memory in one.memories],
+        "tools": [
+            {name: getattr(offer, name) for name in OfferedTool.__annotations__}
+            for offer in one.tools
+        ],
     }
 
 

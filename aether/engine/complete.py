@@ -30,7 +30,7 @@ async def completed(
     if not isinstance(source, CompletingSource) or not source.is_incomplete(event):
         return event
     try:
-        client = await runtime.credentials.outbound(source.name)
+        client = await runtime.credentials.outbound(source.name, site=event.site)
     except NotConfiguredError as error:
         problem = f"the event does not name its item, and {source.name} cannot be asked: {error}"
         raise UpstreamError(problem) from error

@@ -43,7 +43,8 @@ def _logs(item: pytest.Item) -> list[Path]:
     return [*sorted(own), *shared]
 
 
-def _or_skip(installed: Callable[[], T]) -> T:
+def or_skip(installed: Callable[[], T]) -> T:
+    """What is installed; skips the test where no registry answers."""
     try:
         return installed()
     except install.RegistryUnreachableError as error:
@@ -53,13 +54,13 @@ def _or_skip(installed: Callable[[], T]) -> T:
 @pytest.fixture(scope="session")
 def node_programs() -> NodePrograms:
     """Node with emulate and aimock."""
-    return _or_skip(install.node_programs)
+    return or_skip(install.node_programs)
 
 
 @pytest.fixture(scope="session")
 def graphql_clients() -> GraphQLClients:
     """Node with Apollo's client and urql's."""
-    return _or_skip(install.graphql_clients)
+    return or_skip(install.graphql_clients)
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +104,6 @@ def make_aimock(node_programs: NodePrograms, started: Started, tmp_path: Path) -
 @pytest.fixture(scope="session")
 def litellm(started: Started, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The LiteLLM proxy, once: it takes ten seconds to start."""
-    command = _or_skip(install.litellm_proxy)
+    command = or_skip(install.litellm_proxy)
     with models.litellm_proxy(command, started, tmp_path_factory.mktemp("litellm")) as program:
         yield program

@@ -65,7 +65,7 @@ class Reader:
         """
         item = await self._with_state(item)
         created = moment(item.get("created_at"))
-        comments = await self._comments(item, changed, created)
+        comments = await answer.comments(self._site, reference(item) or "", None)
         events: list[SourceEvent] = []
         if before is None and created is not None and created >= self._begins:
             events += await self._created(item)
@@ -91,13 +91,6 @@ class Reader:
             self._states = await lookups.states(self._site)
         found = next((one for one in self._states if reference(one) == wanted), None)
         return {**item, "state": found} if found else item
-
-    async def _comments(
-        self, item: Mapping[str, Any], changed: datetime, created: datetime | None
-    ) -> Sequence[Mapping[str, Any]]:
-        if created is not None and abs(changed - created) <= SAME_MOMENT:
-            return []  # nothing has happened to it yet
-        return await answer.comments(self._site, reference(item) or "", None)
 
     async def _closing(
         self, item: Mapping[str, Any], before: Known | None

@@ -32,7 +32,7 @@ _WORDS: Final = ("work-items", "issues")
 _MOST_HOSTS: Final = 1_000
 
 _known_words: dict[str, str] = {}
-"""By address: the word under which an installation was seen to answer."""
+"""By address: the word under which an installation was last seen to answer."""
 
 
 class Workspace:
@@ -92,7 +92,7 @@ class Workspace:
     async def items(self, method: str, below: str = "", **told: Any) -> Any:
         """The answer of a path below the project's work items, under the word that is known here.
 
-        A 404 before anything was answered may only mean that the word is not known.
+        A 404 may mean that the word is not known: the other one is tried.
 
         Raises:
             UpstreamError: as for ``Outbound.request``.
@@ -184,15 +184,15 @@ class Workspace:
     async def _in_words(self, method: str, before: str, below: str, told: Mapping[str, Any]) -> Any:
         where = self._client.base_url if isinstance(self._client, Described) else ""
         known = _known_words.get(where)
-        words = _WORDS if known is None else (_WORDS[1], _WORDS[0])[: 2 if known == "issues" else 0]
+        words = sorted(_WORDS, key=lambda word: word != known)
         refused: UpstreamError | None = None
-        for word in words or _WORDS[:1]:
+        for word in words:
             try:
                 answer = await self.call(method, f"{before}{word}/{below}", **told)
             except UpstreamError as error:
                 if error.status not in {404, 405}:
                     raise
-                refused = error
+                refused = error if refused is None or known is None else refused
             else:
                 if len(_known_words) >= _MOST_HOSTS:
                     _known_words.clear()

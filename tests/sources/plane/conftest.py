@@ -8,12 +8,19 @@ import pytest
 from aether.config import Settings
 from aether.credentials import Credentials, RenewingConnection
 from aether.demo.serving import serving
+from aether.sources.plane import site
 from aether.vocabulary import SourceName
 from tests.sources.plane.hooks import Age
 from tests.sources.plane.stand_in import PlaneStandIn
 
 Serve = Callable[[PlaneStandIn], PlaneStandIn]
 Connect = Callable[[Mapping[str, str]], Awaitable[RenewingConnection]]
+
+
+@pytest.fixture(autouse=True)
+def _forgets() -> None:
+    """Ports come again, and with them what was learned of another stand-in."""
+    site._known_words.clear()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from aether.demo.faults import Door, Faults
 from tests.sources.plane.hooks import SECRET, Age, Board
@@ -50,10 +51,11 @@ class PlaneStandIn(Board):
         self.url = ""
         self.page = MOST
         self.may_make_labels = self.has_activities = True
-        self.words = ("issues",) if age is Age.OLD else ("work-items", "issues")
+        self.words: tuple[str, ...] = ("work-items", "issues")[age is Age.OLD :]
         self.ignored: set[str] = set()  # query parameters that it was sent and does not know
         self.faults = Faults()
-        self.door = Door(Starlette(routes=self._routes()), self.faults)
+        self._app = Starlette(routes=self._routes())
+        self.door = Door(self._serve, self.faults)
 
     @property
     def asked(self) -> list[str]:
@@ -66,6 +68,14 @@ class PlaneStandIn(Board):
             "PLANE_URL": self.url, "PLANE_API_KEY": TOKEN, "PLANE_WORKSPACE": SLUG,
             "PLANE_WEBHOOK_SECRET": SECRET,
         }  # fmt: skip
+
+    def know(self, *words: str) -> None:
+        """Answer under these words for work items from now on."""
+        self.words = words
+        self._app = Starlette(routes=self._routes())
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
     def _routes(self) -> list[Route]:
         root = "/api/v1/workspaces/{slug}"

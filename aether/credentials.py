@@ -182,6 +182,25 @@ class Credentials:
         scopes = told.get("scopes") if isinstance(told, dict) else None
         return needed if isinstance(scopes, list) and needed not in scopes else None
 
+    async def check_workspace(self, source: SourceName) -> None:
+        """Ask for the workspace that the environment names, where a source has such.
+
+        Raises:
+            NotConfiguredError: none is named.
+            UpstreamError: the credential does not see it, or the platform failed.
+        """
+        if source is not SourceName.PLANE:
+            return
+        credential = self._of_environment(source)
+        slug = credential.told.get("workspace", "")
+        if not slug:
+            raise NotConfiguredError(
+                "PLANE_WORKSPACE: not set; it is the first part of your address at Plane: "
+                "app.plane.so/<workspace>"
+            )
+        path = f"/api/v1/workspaces/{slug}/projects/"
+        await self._connect(source, credential).request("GET", path, query={"per_page": "1"})
+
     async def _ask_account(self, source: SourceName, credential: _Credential) -> Account:
         app = self._app(source, credential)
         if app is not None:

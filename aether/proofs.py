@@ -16,6 +16,7 @@ from aether.config import Settings
 from aether.crypto import Vault
 from aether.db import row
 from aether.errors import NotConfiguredError, NotFoundError, SignatureError
+from aether.redact import learn
 from aether.vocabulary import SourceName
 
 PROOF_COLUMN: Final = "webhook_secret_encrypted"
@@ -159,6 +160,7 @@ def _integration_proof(settings: Settings, integration: Mapping[str, Any]) -> Pr
             )
         except NotConfiguredError as error:
             raise SignatureError(f"the webhook's stored secret cannot be read: {error}") from error
+        learn([plain])
         secret = _joined(SecretStr(plain))
     return Proof(
         source=source,

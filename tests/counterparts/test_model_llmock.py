@@ -16,13 +16,7 @@ from tests.counterparts.models import LlMock
 from tests.counterparts.programs import Started
 from tests.llm.conftest import until
 
-pytestmark = [
-    pytest.mark.counterparts,
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
+pytestmark = pytest.mark.counterparts
 
 
 @pytest.fixture

@@ -15,13 +15,7 @@ from tests.counterparts.conftest import MakeAiMock, MakeSystem
 from tests.counterparts.models import AIMOCK_KEY, PROXY_KEY, calls, refuses, says
 from tests.counterparts.programs import Program
 
-pytestmark = [
-    pytest.mark.counterparts,
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
+pytestmark = pytest.mark.counterparts
 
 TOOL = {
     "type": "function",

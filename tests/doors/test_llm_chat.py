@@ -23,14 +23,6 @@ from tests.doors.calls import TA_LEO, actions, count, details, insert
 from tests.llm.conftest import until
 from tests.schema.both import Doors, both_doors
 
-# LiteLLM 1.110 treats its chunks in ways that pydantic 2.14 warns about.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 KEY: Final = "sk-test-of-the-chat-0001"
 QUESTION: Final = "What are the security risks of storing JWTs in localStorage?"
 ASKED: Final = {"messages": [{"role": "user", "content": QUESTION}]}
@@ -411,7 +403,8 @@ async def test_tools_only_look_and_are_offered_only_if_wanted(
     ]
     assert offered == [[], ["recall"], ["recall"], ["recall"], ["recall"]]
     marked = model.requests[2]["messages"][-1]["content"].splitlines()
-    assert marked[-3].startswith("===== result ") and marked[-1].endswith(" ends =====")
+    assert marked[-3].startswith("===== result ")
+    assert marked[-1].endswith(" ends =====")
     result = json.loads(marked[-2])
     assert [one["key"] for one in result] == ["ours"]
     assert model.problems == []

@@ -15,7 +15,6 @@ from aether.models import Approval, AuditEntry, TaskDefinition, TaskExecution, T
 from aether.vocabulary import ApprovalStatus
 from tests.engine import test_execute as base
 
-pytestmark = base.pytestmark
 World = base.World
 CALL = base.CALL
 make = base.make

@@ -16,7 +16,6 @@ from aether.models import Agent, AuditEntry, Delivery, TaskDefinition, TaskExecu
 from aether.sources import SOURCES
 from tests.engine import test_execute as base
 
-pytestmark = base.pytestmark
 World = base.World
 CALL = base.CALL
 make = base.make

@@ -6,7 +6,6 @@ from aether.demo.model import Reply
 from aether.models import ExecutionMessage, TaskDefinition
 from tests.engine import test_execute as base
 
-pytestmark = base.pytestmark
 World = base.World
 CALL = base.CALL
 make = base.make

@@ -26,8 +26,6 @@ KEY = "key-key-key-key-key-key-key-key-key-key"
 SECRET = "a-secret-of-the-server-0001"
 SEARCH, PUBLISH = "mcp_docs_search", "mcp_docs_publish"
 
-pytestmark = base.pytestmark
-
 
 @pytest.fixture
 async def world(make: Any) -> AsyncIterator[World]:

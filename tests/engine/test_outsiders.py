@@ -26,7 +26,6 @@ from aether.models import (
 from aether.sources import SOURCES
 from tests.engine import test_execute as base
 
-pytestmark = base.pytestmark
 World = base.World
 CALL = base.CALL
 make = base.make

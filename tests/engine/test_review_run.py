@@ -20,7 +20,6 @@ from aether.models import Effect, ExecutionMessage, TaskExecution, ToolExecution
 from aether.sources.base import Posted
 from tests.engine import test_execute as base
 
-pytestmark = [*base.pytestmark, pytest.mark.filterwarnings("ignore::UserWarning")]
 make = base.make
 world = base.world
 World = base.World

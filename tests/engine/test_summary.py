@@ -12,7 +12,6 @@ from aether.queue import Job
 from tests.engine import test_execute as base
 from tests.engine.test_limits import project, sarah
 
-pytestmark = base.pytestmark
 World = base.World
 make = base.make
 world = base.world

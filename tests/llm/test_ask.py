@@ -13,11 +13,6 @@ from aether.llm import chat, window
 from aether.llm.ask import Room, ask, models
 from tests.llm.conftest import KEY, settings_of
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
-]
-
 CALLS: dict[str, Any] = {
     "role": "assistant",
     "content": None,

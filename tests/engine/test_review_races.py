@@ -147,7 +147,8 @@ async def test_the_longer_a_run_has_waited_for_its_turn_the_less_often_it_asks()
     for minutes in (0, 1, 60):
         execution = await waiting(delivery_id=minutes, project_id=project.id)
         await rows(
-            "UPDATE task_execution SET created_at = now() - make_interval(mins => $2) WHERE id = $1",
+            """UPDATE task_execution SET created_at = now() - make_interval(mins => $2)
+               WHERE id = $1""",
             execution.id, minutes,
         )  # fmt: skip
         lease = await claim(execution.id, seconds=60, grace_seconds=0)

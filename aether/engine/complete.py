@@ -47,9 +47,7 @@ async def completed(
                AND lower(substring(source_project_id FROM '[^/]*$')) = ANY($2::text[])) LIMIT 1""",
         event.source, [name.lower() for name in whole.project_names],
     )  # fmt: skip
-    async with transaction():
-        await fence(lease)
-        await fill_in(delivery_id, whole, project_id=int(project["id"]) if project else None)
+    await store(lease, delivery_id, whole, project_id=int(project["id"]) if project else None)
     if project is not None and not project["enabled"]:
         log.info("delivery %s: its project is disabled", delivery_id)
         raise CancelledRunError("its project is disabled")
@@ -66,10 +64,22 @@ async def _described(
     except (NotConfiguredError, UpstreamError) as error:
         log.info("delivery %s: its item is not described: %s", delivery_id, error)
         return event
-    async with transaction():
-        await fence(lease)
-        await fill_in(delivery_id, whole, project_id=None)
+    await store(lease, delivery_id, whole, project_id=None)
     return whole
+
+
+async def store(
+    lease: Lease, delivery_id: int, event: SourceEvent, *, project_id: int | None
+) -> None:
+    """``fill_in`` by the worker that holds the execution.
+
+    The delivery is locked before the fence locks the execution, as a redelivery locks them: the
+    other way around each could wait for the other.
+    """
+    async with transaction():
+        await rows("SELECT 1 FROM delivery WHERE id = $1 FOR UPDATE", delivery_id)
+        await fence(lease)
+        await fill_in(delivery_id, event, project_id=project_id)
 
 
 async def fill_in(delivery_id: int, event: SourceEvent, *, project_id: int | None) -> None:

@@ -28,7 +28,7 @@ WITH due AS (
          OR (status = 'running' AND lease_until < now() - make_interval(secs => $3)))
     AND (enqueued_at IS NULL OR enqueued_at < now() - least(
       greatest(make_interval(secs => $1), (now() - created_at) / 4), make_interval(secs => $2)))
-  ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
+  ORDER BY coalesce(run_after, enqueued_at, created_at), id LIMIT $4 FOR UPDATE SKIP LOCKED)
 UPDATE task_execution AS execution SET enqueued_at = now()
 FROM due WHERE execution.id = due.id RETURNING execution.id
 """

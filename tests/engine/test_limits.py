@@ -41,6 +41,15 @@ async def project(**bounds: Any) -> int:
     return int(made["id"])
 
 
+async def at_work(execution_id: int) -> None:
+    """It has had its turn."""
+    await rows(
+        """UPDATE task_execution SET agent_id = 'pm_sarah', agent_reason = 'its actor'
+           WHERE id = $1""",
+        execution_id,
+    )
+
+
 async def told() -> list[tuple[str, Any]]:
     """What the audit log says of limits: the action, and the limit's name."""
     found = await AuditEntry.filter(action__startswith="limit.").order_by("id")
@@ -161,9 +170,9 @@ async def test_a_run_waits_while_its_agent_has_as_many_at_work_as_it_may(world: 
     await sarah(max_concurrent_runs=1)
     world.model.say(by_turn([Reply.text("Fine.")]))
     first, second = await world.opened(7), await world.opened(8)
-    await rows("UPDATE task_execution SET agent_id = 'pm_sarah' WHERE id = $1", first)
     held = await claim(first, seconds=60, grace_seconds=0)
     assert held is not None
+    await at_work(first)
 
     await execute(world.runtime, second)
 
@@ -185,7 +194,8 @@ async def test_of_many_that_ask_at_once_no_more_get_a_turn_than_may(world: World
     async def ask(lease: Any) -> bool:
         async with transaction():
             await rows(
-                "UPDATE task_execution SET agent_id = 'pm_sarah' WHERE id = $1",
+                """UPDATE task_execution SET agent_id = 'pm_sarah', agent_reason = 'its actor'
+                   WHERE id = $1""",
                 lease.execution_id,
             )
             return await limits.take_turn(lease, agent, None)
@@ -202,6 +212,7 @@ async def test_a_project_bounds_its_runs_at_once_too(world: World) -> None:
     world.model.say(by_turn([Reply.text("Fine.")]))
     first, second = await world.opened(7), await world.opened(8)
     assert await claim(first, seconds=60, grace_seconds=0) is not None
+    await at_work(first)
 
     await execute(world.runtime, second)
 

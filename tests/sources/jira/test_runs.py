@@ -31,6 +31,7 @@ from tests.sources.jira.stand_in import JiraStandIn
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_.*fields' attribute"),
 ]
 
 CALL = ToolCallScript

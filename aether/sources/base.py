@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from aether.events import SourceEvent, Subject
 from aether.http_answers import Fetched
 from aether.vocabulary import SourceName
 
 __all__ = [
+    "ANY_CHANGE",
     "Comment",
     "CompletingSource",
     "Described",
@@ -25,6 +26,8 @@ __all__ = [
     "Posted",
     "Source",
 ]
+
+ANY_CHANGE: Final = "any"
 
 Headers = Mapping[str, str]
 """Names in lower case; values as received, decoded as latin-1."""
@@ -263,6 +266,7 @@ class EchoedSource(Source, Protocol):
         Kinds are those of ``aether.effects``: label, unlabel, assign, update, close. Each changed
         thing is the set of its spellings, case folded; ``update`` names the fields ``title`` and
         ``body``. An empty set: which one it was is not told, as with a label told by its id. An
-        event that tells of anything else beside is no echo.
+        event that tells of anything else beside is no echo. ``ANY_CHANGE`` alone: that the item
+        changed is told, and not how.
         """
         ...

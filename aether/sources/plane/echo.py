@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aether.events import SourceEvent
+from aether.sources.base import ANY_CHANGE
 from aether.sources.plane import dialects, shapes
 from aether.sources.plane.dialects import ITEM, Act
 from aether.sources.plane.extract import CLOSED
@@ -19,6 +20,8 @@ def echoes(event: SourceEvent) -> Mapping[str, Sequence[frozenset[str]]]:
     told = dialects.understand(event.payload, event.event_name, "")
     if told.thing != ITEM or told.act != "updated" or not told.is_own:
         return {}
+    if not told.changed:  # before v0.21
+        return {ANY_CHANGE: ()}
     found: dict[str, list[frozenset[str]]] = {}
     for name in told.changed:
         kinds = _of_aspect(name, told, event)
@@ -33,8 +36,10 @@ def _of_aspect(name: str, told: Act, event: SourceEvent) -> list[tuple[str, froz
     if name in _TEXTS:
         return [("update", frozenset({_TEXTS[name]}))]
     if name == "state":
+        # v2 does not tell the state's group, so that a move to cancelled looks like any other.
         is_close = any(one.event_name == CLOSED for one in event.candidates)
-        return [("close", _UNTOLD)] if is_close else []
+        is_untold = told.is_v2 and not shapes.group(told.data) and not _is_reopened(told)
+        return [("close", _UNTOLD)] if is_close or is_untold else []
     if name not in {"labels", "assignees"}:
         return []
     before, after = _sides(name, told, event.payload)
@@ -50,6 +55,10 @@ def _of_aspect(name: str, told: Act, event: SourceEvent) -> list[tuple[str, froz
         return [("assign", _person(shown.get(one), one)) for one in sorted(added)]
     labels = [("label", _label(shown.get(one), one)) for one in sorted(added)]
     return labels + [("unlabel", _label(shown.get(one), one)) for one in sorted(removed)]
+
+
+def _is_reopened(told: Act) -> bool:
+    return shapes.is_set(told.before.get("completed_at"))
 
 
 def _sides(name: str, told: Act, payload: Mapping[str, Any]) -> tuple[set[str], set[str]]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from aether import audit, spending
 from aether.db import rows, transaction
 from aether.leases import Lease, fence
+from aether.llm.ask import Room
 from aether.llm.chat import Reply, Usage
 from aether.rendering import clean, is_blank, storable
 from aether.vocabulary import ToolExecutionStatus
@@ -42,6 +43,7 @@ class Conversation:
     lease: Lease
     agent_id: str | None
     messages: list[Message] = field(default_factory=list)
+    room: Room = field(default_factory=Room)
 
     @property
     def rounds(self) -> int:

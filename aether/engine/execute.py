@@ -386,6 +386,7 @@ async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None)
                 settings, agent.model if agent else None, agent.fallback_models if agent else ()
             ),
             messages=talk.to_send(),
+            room=talk.room,
             tools=tools,
             timeout=settings.llm_timeout_seconds,
             on_text=speech.hear if settings.llm_stream else None,

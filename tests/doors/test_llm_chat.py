@@ -500,10 +500,12 @@ async def test_leaving_a_stream_ends_the_call_of_the_model_and_frees_its_place(
     model.say(Reply.text("one two").paced(threading.Event()))
     new = llm.NewChat.model_validate(ASKED)
 
-    for _ in range(5):  # more than LLM_MAX_CHATS
+    for number in range(1, 6):  # more than LLM_MAX_CHATS
         events = llm.chat_events(new)
         first = asyncio.create_task(anext(events))
-        await until(lambda: bool(model.requests))
+        async with asyncio.timeout(10):
+            while len(model.requests) < number:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first

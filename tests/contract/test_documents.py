@@ -110,7 +110,7 @@ def test_the_containers_are_given_every_setting_and_our_defaults() -> None:
     told: dict[str, str] = yaml.safe_load(read("docker-compose.yml"))["x-aether"]["environment"]
 
     names = re.findall(
-        r"^    ([A-Z_]+): ", read("docker-compose.yml").partition("services:")[0], re.M
+        r"^    ([A-Z_]+): ", read("docker-compose.yml").partition("services:")[0], re.MULTILINE
     )
     assert len(names) == len(set(names))  # YAML lets the last of two win
     assert set(told) == {name.upper() for name in Settings.model_fields} - NOT_IN_COMPOSE

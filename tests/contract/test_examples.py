@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -43,7 +43,7 @@ class Request:
 
     method: str
     path: str
-    query: list[tuple[str, str]]
+    query: Mapping[str, str]
     body: Any
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ def request(words: list[str]) -> Request | None:
     return Request(
         method=options.get("-X", "GET" if told is None else "POST"),
         path=parts.path,
-        query=parse_qsl(parts.query, keep_blank_values=True),
+        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
         body=None if told in {None, "@-"} else json.loads(str(told)),
     )
 

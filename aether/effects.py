@@ -5,6 +5,7 @@ that is not surely the first, the marker is looked for before anything is posted
 crash between the call and its record repeats nothing.
 """
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -121,7 +122,7 @@ class Effects:
         async with transaction():
             await fence(self._lease)
             intent = await self._intend_comment(subject, part_key, text)
-        body = self._body(intent)
+        body = await asyncio.to_thread(self._body, intent)
         if not self._settings.tracker_updates_enabled:
             return await self._not_sent(intent, "comment.not_sent")
         digest = _digest({"body": body})
@@ -143,7 +144,7 @@ class Effects:
 
         A title and a body are made harmless first; ``content`` then tells what is written.
         """
-        changes = self._harmless_changes(changes)
+        changes = await asyncio.to_thread(self._harmless_changes, changes)
         wrote = {"title": changes.title, "body": changes.body}
         content = {**content, **{name: wrote[name] for name in wrote.keys() & content.keys()}}
 
@@ -171,7 +172,7 @@ class Effects:
                 if found is not None:
                     return found
                 intent.is_open = False
-            body = self._rendered(new.body, intent)
+            body = await asyncio.to_thread(self._rendered, new.body, intent)
             title = neutralise_line(new.title, let=self._settings.output_acts)
             is_confidential = new.is_confidential or self._subject.visibility is not None
             marked = replace(new, title=title, body=body, is_confidential=is_confidential)
@@ -252,7 +253,10 @@ class Effects:
         return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
 
     def _rendered(self, text: str, intent: _Intent) -> str:
-        """A text as it is sent: harmless, within the platform's limit, with its marker."""
+        """A text as it is sent: harmless, within the platform's limit, with its marker.
+
+        In a thread: a long text takes seconds, and every other run waits for the event loop.
+        """
         return render(
             text,
             marker=marker_comment(intent.marker),

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from aether import db
+from aether import db, redact
 from aether.embedded.postgres import Postgres
 from aether.embedded.valkey import Valkey
 
@@ -24,6 +24,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "replace").decode()) for name, text in report.sections
     ]
     return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_learnt() -> Iterator[None]:
+    """No test knows the secrets that another one has stored."""
+    yield
+    redact.forget()
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 from aether import audit
 from aether.db import row, rows, transaction
 from aether.engine.arguments import BadArgumentsError, read_arguments
+from aether.engine.offering import Offer
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import Offer
 from aether.errors import ConflictError, ErrorCode, ForbiddenError, NotFoundError
 from aether.leases import Lease, LetGoError, fence
 from aether.models import TaskDefinition

@@ -23,14 +23,9 @@ from aether.engine.approvals import Asker
 from aether.engine.assign import Assignment, assign
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
+from aether.engine.offering import Offer, Toolbox, offers
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import (
-    Offer,
-    changed_by_person,
-    offers,
-    refused_by_person,
-    run_call,
-)
+from aether.engine.tool_calls import changed_by_person, refused_by_person, run_call
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -114,7 +109,7 @@ class Run:
             project_id=self.execution.project_id,
             project_key=self.execution.project_key,
             lease=self.lease,
-            reach=self.task.tool_reach,
+            reach=opening.reach(self.task, self.event),
             memory_scopes=tuple(self.task.memory_scopes),
         )
 
@@ -223,6 +218,7 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
             if not talk.messages:
                 await talk.begin(
                     opening.messages(
+                        runtime.settings,
                         run.assignment,
                         run.task,
                         run.event,
@@ -259,6 +255,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
     assignment = await assign(task)
     agent_id = assignment.agent.id if assignment.agent else None
+    reason = opening.reason(assignment, task, event)
     effects = None
     subject = opening.answered_subject(event)
     if subject is not None:
@@ -271,7 +268,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         await fence(lease)
         await rows(
             "UPDATE task_execution SET agent_id = $2, agent_reason = $3 WHERE id = $1",
-            lease.execution_id, agent_id, assignment.reason,
+            lease.execution_id, agent_id, reason,
         )  # fmt: skip
         has_turn = await limits.take_turn(lease, assignment.agent, project)
         if has_turn:
@@ -284,7 +281,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
                     "task_id": task.id,
                     "run": lease.run,
                     "try": lease.tries + 1,
-                    "agent_reason": assignment.reason,
+                    "agent_reason": reason,
                 },
             )
     if not has_turn:
@@ -314,40 +311,40 @@ async def _recalled(run: Run) -> list[Recalled]:
 
 async def _converse(run: Run, talk: Conversation) -> str:
     """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
-    offered = await offers(run.assignment.agent, run.task)
+    toolbox = await offers(run.assignment.agent, run.task, run.event)
     rounds = opening.most_rounds(run.runtime.settings, run.task)
     while (answer := talk.answer()) is None:
         if talk.rounds > rounds:  # it called tools in the last call, which offered none
             return _last_words(talk)
-        await _run_calls(run, talk, offered)
+        await _run_calls(run, talk, toolbox)
         if talk.blanks >= MOST_BLANKS:
             raise UpstreamError(
                 "the model returned an empty answer twice; nothing was posted", retryable=False
             )
         if talk.blanks and talk.messages[-1].get("role") == "assistant":
             await talk.add_user(prompts.empty_answer_message())
-        tools = _to_model(offered) if talk.rounds < rounds else None
+        tools = _to_model(toolbox.offered) if talk.rounds < rounds else None
         await _ask(run, talk, tools)
     return answer
 
 
-async def _run_calls(run: Run, talk: Conversation, offered: Mapping[str, Offer]) -> None:
+async def _run_calls(run: Run, talk: Conversation, toolbox: Toolbox) -> None:
     """Run the last reply's calls that have no result yet, once a person has seen what must be."""
     wanted = {
         run.tool_context(talk.rounds, str(call["id"])).call_key: (call, raw)
         for call, raw in talk.open_calls()
     }
-    verdicts = await approvals.approved_calls(run.asker, wanted, offered)
+    verdicts = await approvals.approved_calls(run.asker, wanted, toolbox.offered)
     for call, raw in talk.open_calls():
         context = run.tool_context(talk.rounds, str(call["id"]))
         verdict = verdicts.get(context.call_key)
         if verdict is None or verdict.status is ApprovalStatus.APPROVED:
-            outcome = await run_call(call, raw, offered, context)
+            outcome = await run_call(call, raw, toolbox, context)
         elif verdict.arguments is None or verdict.is_refused:
             outcome = refused_by_person(call, raw, verdict.reason)
         else:
             outcome = changed_by_person(
-                await run_call(call, verdict.arguments, offered, context), verdict.arguments
+                await run_call(call, verdict.arguments, toolbox, context), verdict.arguments
             )
         await talk.add_tool_outcome(outcome)
         reached("tool result stored")

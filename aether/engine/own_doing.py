@@ -159,7 +159,7 @@ def _echoes(kind: str, changed: frozenset[str], content: Mapping[str, Any], now:
             content.get(name) is not None and _same_words(content[name], getattr(now, name))
             for name in changed
         )
-    if kind == "close":
+    if kind == "close" or not changed:  # which one it was is not told
         return True
     return bool(changed & {str(name).casefold() for name in content.get("names", ())})
 

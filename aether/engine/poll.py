@@ -75,7 +75,10 @@ WHERE id = $1 AND requested_at IS NOT NULL AND (lease_until IS NULL OR lease_unt
 RETURNING lease_token, source, source_project_id, integration_id, interval_minutes, failures,
   cursor, now() AS now, coalesce(begins_at, created_at) AS begins_at,
   (SELECT project.id FROM project WHERE project.source = poll_source.source
-     AND lower(project.source_project_id) = lower(poll_source.source_project_id)
+     AND (lower(project.source_project_id) = lower(poll_source.source_project_id)
+       OR project.source = 'plane'
+         AND lower(substring(project.source_project_id FROM '[^/]*$'))
+           = lower(substring(poll_source.source_project_id FROM '[^/]*$')))
    ORDER BY project.id LIMIT 1) AS project_id
 """
 

@@ -13,6 +13,7 @@ __all__ = [
     "Comment",
     "CompletingSource",
     "Described",
+    "DescribingSource",
     "EchoedSource",
     "Fetched",
     "Headers",
@@ -244,6 +245,15 @@ class CompletingSource(Source, Protocol):
 
 
 @runtime_checkable
+class DescribingSource(CompletingSource, Protocol):
+    """A platform that tells some events with little more than the id of their item."""
+
+    def is_bare(self, event: SourceEvent) -> bool:
+        """Whether ``complete`` would add what the item says; a run can do without."""
+        ...
+
+
+@runtime_checkable
 class EchoedSource(Source, Protocol):
     """A platform whose event names do not tell which of our own writings an event may echo."""
 
@@ -252,6 +262,7 @@ class EchoedSource(Source, Protocol):
 
         Kinds are those of ``aether.effects``: label, unlabel, assign, update, close. Each changed
         thing is the set of its spellings, case folded; ``update`` names the fields ``title`` and
-        ``body``. An event that tells of anything else beside is no echo.
+        ``body``. An empty set: which one it was is not told, as with a label told by its id. An
+        event that tells of anything else beside is no echo.
         """
         ...

@@ -410,7 +410,9 @@ async def test_tools_only_look_and_are_offered_only_if_wanted(
         [one["function"]["name"] for one in sent.get("tools", ())] for sent in model.requests
     ]
     assert offered == [[], ["recall"], ["recall"], ["recall"], ["recall"]]
-    result = json.loads(model.requests[2]["messages"][-1]["content"])
+    marked = model.requests[2]["messages"][-1]["content"].splitlines()
+    assert marked[-3].startswith("===== result ") and marked[-1].endswith(" ends =====")
+    result = json.loads(marked[-2])
     assert [one["key"] for one in result] == ["ours"]
     assert model.problems == []
     usage = await doors.get("/api/usage")

@@ -28,7 +28,7 @@ async def test_forty_rounds_of_large_results_fit_into_a_small_window(world: Worl
     assert len(refused) <= 4  # what was too long once is not sent in its length again
     longest = max(len(json.dumps(one["messages"])) for one in world.model.requests)
     assert longest < 100_000  # of 1.4 million that it has read
-    assert world.model.problems == []
+    assert len(world.model.problems) == len(refused)
     stored = await ExecutionMessage.filter(execution_id=done.id).order_by("position")
     assert len(stored) == 2 + 2 * ROUNDS + 1
     assert all("characters left out" not in json.dumps(one.message) for one in stored[4:])

@@ -1,4 +1,4 @@
-"""REST: an agent's audit log. The reference, "Agent Audit Log"; its shape: contract.md."""
+"""REST: an agent's audit log. The reference, "Agent Audit Log"."""
 
 from datetime import datetime
 from typing import Any, Final

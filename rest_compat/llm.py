@@ -1,4 +1,4 @@
-"""REST: POST /api/llm/chat. The reference, "LLM"; its shape: contract.md."""
+"""REST: POST /api/llm/chat. The reference, "LLM"."""
 
 import logging
 from collections.abc import AsyncGenerator

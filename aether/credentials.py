@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -27,6 +27,7 @@ from aether.platform_auth import (
     base_url,
     from_environment,
     github_headers,
+    site_of,
     site_options,
 )
 from aether.proofs import Proof, webhook_proof
@@ -101,11 +102,13 @@ class Credentials:
         project_id: int | None = None,
         project_key: str | None = None,
         integration_id: int | None = None,
+        site: str = "",
     ) -> "RenewingConnection":
         """A connection to ``source``; on a 401 the credential is read once more and used once.
 
         ``project_id`` is our row, ``project_key`` the platform's name (``acme/api``), by which a
         GitHub App finds its installation. With ``integration_id`` that integration and no other.
+        ``site`` is where the event at hand was told: a credential of another is not asked.
 
         Raises:
             NotConfiguredError: no credential is there, or it cannot be decrypted; names the
@@ -120,7 +123,7 @@ class Credentials:
 
         async def find() -> Connection:
             credential = await (
-                self._find(source, agent_id, project_id)
+                self._find(source, agent_id, project_id, site)
                 if integration_id is None
                 else self._of_integration(source, integration_id)
             )
@@ -219,10 +222,11 @@ class Credentials:
             raise UpstreamError(problem, retryable=False) from None
 
     async def _find(
-        self, source: SourceName, agent_id: str | None, project_id: int | None
+        self, source: SourceName, agent_id: str | None, project_id: int | None, site: str = ""
     ) -> _Credential:
         found = await rows(
-            "SELECT id, name, base_url, credentials_encrypted FROM integration"
+            "SELECT id, name, base_url, credentials_encrypted, slug,"
+            " agent_id IS NULL AND project_id IS NULL AS is_for_all FROM integration"
             " WHERE source = $1 AND enabled"
             " AND (agent_id IS NULL OR agent_id = $2::text)"
             " AND (project_id IS NULL OR project_id = $3::int)"
@@ -231,11 +235,34 @@ class Credentials:
             agent_id,
             project_id,
         )
-        for integration in found:
+        near, far = self._of_site(source, found, site)
+        environment = None if site else from_environment(self._settings, source)
+        for integration in near if environment else near + far:
             credential = self._stored(source, integration)
             if credential is not None:
                 return credential
+        if site:
+            raise NotConfiguredError(
+                f"no integration of this agent and project speaks to {source} at {site}"
+            )
         return self._of_environment(source, f", and no integration speaks to {source}")
+
+    def _of_site(
+        self, source: SourceName, found: Sequence[Mapping[str, Any]], site: str
+    ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+        """Those that speak to ``site``; and those that may, where nobody else does.
+
+        One without a slug has its events sent to the platform's own, where they cannot be told
+        from the environment's. If it is for an agent or a project, it speaks for that.
+        """
+        near: list[Mapping[str, Any]] = []
+        far: list[Mapping[str, Any]] = []
+        for one in found:
+            if site_of(self._settings, source, one["base_url"]) == site:
+                near.append(one)
+            elif not site and not one["slug"]:
+                (far if one["is_for_all"] else near).append(one)
+        return near, far
 
     async def _of_integration(self, source: SourceName, integration_id: int) -> _Credential:
         found = await rows(

@@ -6,34 +6,40 @@ crash between the call and its record repeats nothing.
 """
 
 import asyncio
-import hashlib
 import json
-import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, Final
 
-from aether import audit, clock
+from aether import audit, standing
 from aether.checkpoints import reached
+from aether.comments import Comments, Placed
 from aether.config import Settings
 from aether.credentials import Credentials
 from aether.db import row, rows, transaction
+from aether.effect_rows import ANSWER, Intent, Target, digest, intend, intend_comment
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.events import Subject
 from aether.leases import Lease, fence
 from aether.markers import marker_comment
 from aether.markup import neutralise, neutralise_line
 from aether.rendering import fitting, render
-from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted, Source
+from aether.sources.base import (
+    ItemChanges,
+    NewItem,
+    NewReview,
+    Outbound,
+    Posted,
+    ReviewingSource,
+    Source,
+)
+from aether.standing import Standing
 from aether.vocabulary import EffectStatus
 
-log = logging.getLogger(__name__)
+__all__ = ["ANSWER", "Effects", "Outcome", "call_timeout"]
 
-ANSWER: Final = "answer"  # the key of an execution's one comment
-LOOK_BACK: Final = timedelta(minutes=10)  # clocks differ; before the intent
-GONE: Final = frozenset({404, 410})
+SWITCHED_OFF: Final = "writing to the tracker is switched off"
+NEWER: Final = "a newer run of this task has answered on this item"
 
 
 def call_timeout(settings: Settings) -> float:
@@ -43,27 +49,12 @@ def call_timeout(settings: Settings) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a write; ``status`` is sent or not_sent."""
+    """What became of a write; ``status`` is sent or not_sent, which ``why`` explains."""
 
     status: EffectStatus
     id: str | None = None
     url: str | None = None
-
-
-@dataclass(kw_only=True)
-class _Intent:
-    """An effect's row as this attempt found or made it."""
-
-    id: int
-    marker: str
-    is_first: bool  # made just now: nothing can have been sent before
-    is_open: bool  # an earlier attempt was made, and nobody knows yet whether it happened
-    status: EffectStatus
-    content: Mapping[str, Any]
-    content_hash: str
-    platform_id: str | None
-    url: str | None
-    since: str  # from when on the platform may hold it, ISO 8601
+    why: str | None = None
 
 
 class Effects:
@@ -79,7 +70,12 @@ class Effects:
         *,
         agent_id: str | None,
         project_id: int | None,
+        site: str = "",
+        one_comment_of: str | None = None,
     ) -> None:
+        """``site`` is that of the event; ``one_comment_of`` is the task whose executions share
+        one comment on an item, None where each has its own.
+        """
         self._settings = settings
         self._credentials = credentials
         self._source = source
@@ -87,6 +83,13 @@ class Effects:
         self._lease = lease
         self._agent_id = agent_id
         self._project_id = project_id
+        self._site = site
+        self._one_comment_of = one_comment_of
+        self._call_seconds = call_timeout(settings)
+        self._comments = Comments(
+            source=source, lease=lease, call_seconds=self._call_seconds,
+            outbound=self.outbound, render=self._body,
+        )  # fmt: skip
 
     async def outbound(self) -> Outbound:
         """A connection for reading, with this run's credentials."""
@@ -95,6 +98,7 @@ class Effects:
             agent_id=self._agent_id,
             project_id=self._project_id,
             project_key=self._subject.project,
+            site=self._site,
         )
 
     async def has_spoken(self) -> bool:
@@ -112,30 +116,46 @@ class Effects:
         """Put ``text`` into the execution's one comment on its item, or ``on`` another one.
 
         The first part of a run posts the comment, or edits the comment of the run before; each
-        further part of the same run is added to it. The same part again changes nothing.
+        further part of the same run is added to it. The same part again changes nothing. Where
+        the task has one comment for an item, that is edited, unless a newer execution's answer
+        stands there.
 
         Raises:
             UpstreamError, NotConfiguredError: the platform or the credentials failed.
             LeaseLostError: the run is not ours any more; nothing was written.
         """
-        subject = on or self._subject
+        target = self._target(on or self._subject)
+        is_own = target.subject.key == self._subject.key
+        key = ANSWER if is_own else f"comment:{target.subject.key}"[:250]
+        is_on = self._settings.tracker_updates_enabled
+        place = None
         async with transaction():
             await fence(self._lease)
-            intent = await self._intend_comment(subject, part_key, text)
+            if is_on and self._one_comment_of is not None:
+                place = await standing.begin(self._one_comment_of, target)
+            intent = await intend_comment(self._lease, target, key, part_key, text)
+        if not is_on:
+            return await self._not_sent(intent, "comment.not_sent", SWITCHED_OFF)
         body = await asyncio.to_thread(self._body, intent)
-        if not self._settings.tracker_updates_enabled:
-            return await self._not_sent(intent, "comment.not_sent")
-        digest = _digest({"body": body})
-        if intent.status is EffectStatus.SENT and intent.content_hash == digest:
+        is_there = intent.content_hash == digest({"body": body})
+        if intent.status is EffectStatus.SENT and is_there:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         reached("comment intended")
         try:
-            posted, action = await self._place_comment(subject, intent, body)
+            if place is None:
+                placed: Placed | None = await self._comments.place_own(target.subject, intent)
+            else:
+                placed = await self._comments.place_shared(place, target.subject, intent)
         except AetherError as error:
             await self._failed(intent, error, part_key)
             raise
+        if placed is None:
+            return await self._not_sent(intent, "comment.superseded", NEWER)
         reached("comment posted")
-        return await self._sent(intent, posted, digest, action, {"characters": len(body)})
+        return await self._sent(
+            intent, placed.posted, digest({"body": placed.body}), placed.action,
+            {"characters": len(placed.body), **placed.detail}, turn=placed.turn,
+        )  # fmt: skip
 
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
@@ -148,10 +168,10 @@ class Effects:
         wrote = {"title": changes.title, "body": changes.body}
         content = {**content, **{name: wrote[name] for name in wrote.keys() & content.keys()}}
 
-        async def call(client: Outbound, intent: _Intent) -> Posted:
+        async def call(client: Outbound, intent: Intent) -> Posted:
             intent.is_open = False  # asked twice is asked once
             return await self._source.update_item(
-                client, subject, changes, timeout=call_timeout(self._settings)
+                client, subject, changes, timeout=self._call_seconds
             )
 
         return await self._perform(key, kind, subject, content, call)
@@ -163,7 +183,7 @@ class Effects:
             UpstreamError: the platform failed; ``may_have_happened`` where it is not known.
         """
 
-        async def call(client: Outbound, intent: _Intent) -> Posted:
+        async def call(client: Outbound, intent: Intent) -> Posted:
             project = self._subject.project
             if not intent.is_first:
                 found = await self._source.find_item(
@@ -172,26 +192,65 @@ class Effects:
                 if found is not None:
                     return found
                 intent.is_open = False
-            body = await asyncio.to_thread(self._rendered, new.body, intent)
-            title = neutralise_line(new.title, let=self._settings.output_acts)
-            is_confidential = new.is_confidential or self._subject.visibility is not None
-            marked = replace(new, title=title, body=body, is_confidential=is_confidential)
+            marked = replace(
+                new,
+                title=neutralise_line(new.title, let=self._settings.output_acts),
+                body=await asyncio.to_thread(self._rendered, new.body, intent),
+                is_confidential=new.is_confidential or self._subject.visibility is not None,
+                origin=self._subject,
+            )
             await fence(self._lease)
             return await self._source.create_item(
-                client, project, marked, timeout=call_timeout(self._settings)
+                client, project, marked, timeout=self._call_seconds
             )
 
         content = {"title": new.title, "body": new.body, "labels": list(new.labels)}
         return await self._perform(key, "create", self._subject, content, call)
+
+    async def review(
+        self, key: str, subject: Subject, source: ReviewingSource, review: NewReview
+    ) -> Outcome:
+        """Give a verdict on a pull request; one that may be there is looked for by its marker.
+
+        Raises:
+            UpstreamError: the platform failed; ``may_have_happened`` where it is not known.
+        """
+
+        async def call(client: Outbound, intent: Intent) -> Posted:
+            marker = marker_comment(intent.marker)
+            since = None if intent.is_first else intent.since
+            if since is not None:
+                found = await source.find_review(client, subject, marker, since=since)
+                if found is not None:
+                    return found
+                intent.is_open = False
+            marked = replace(
+                review,
+                body=self._rendered(review.body, intent),
+                comments=tuple(
+                    replace(one, body=self._rendered(one.body, intent)) for one in review.comments
+                ),
+            )
+            await fence(self._lease)
+            return await source.submit_review(
+                client, subject, marked, since=since, timeout=self._call_seconds
+            )
+
+        content = {
+            "verdict": review.verdict,
+            "body": review.body,
+            "comments": [vars(one) for one in review.comments],
+        }
+        return await self._perform(key, "review", subject, content, call)
 
     async def _perform(
         self, key: str, kind: str, subject: Subject, content: dict[str, Any], call: Any
     ) -> Outcome:
         async with transaction():
             await fence(self._lease)
-            intent = await self._intend(key, kind, subject, content)
+            intent = await intend(self._lease, self._target(subject), key, kind, content)
         if not self._settings.tracker_updates_enabled:
-            return await self._not_sent(intent, f"{kind}.not_sent")
+            return await self._not_sent(intent, f"{kind}.not_sent", SWITCHED_OFF)
         if intent.status is EffectStatus.SENT:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         try:
@@ -203,56 +262,14 @@ class Effects:
             raise
         return await self._sent(intent, posted, intent.content_hash, f"item.{kind}", content)
 
-    async def _place_comment(
-        self, subject: Subject, intent: _Intent, body: str
-    ) -> tuple[Posted, str]:
-        """Edit the comment where there is one, else post it; gives what to call it in the audit."""
-        client = await self.outbound()
-        limit = call_timeout(self._settings)
-        existing = intent.platform_id
-        if existing is None and not intent.is_first:
-            found = await self._find_comment(client, subject, intent)
-            if found is not None and found.body == body:
-                return Posted(id=found.id, url=found.url), "comment.found"
-            existing = found.id if found else None
-            intent.is_open = False
-        await fence(self._lease)
-        if existing is not None:
-            try:
-                edited = await self._source.edit_comment(
-                    client, subject, existing, body, timeout=limit
-                )
-            except UpstreamError as error:
-                if error.status not in GONE:
-                    raise
-                log.info("comment %s is gone; posting a new one", existing)
-                await self._forget(intent)
-            else:
-                return edited, "comment.edited"
-        posted = await self._source.post_comment(client, subject, body, timeout=limit)
-        return posted, "comment.posted"
+    def _target(self, subject: Subject) -> Target:
+        return Target(source=self._source.name, site=self._site, subject=subject)
 
-    async def _forget(self, intent: _Intent) -> None:
-        """Its comment is gone: from here on, whether there is another is not known."""
-        async with transaction():
-            await fence(self._lease)
-            await rows(
-                "UPDATE effect SET platform_id = NULL, url = NULL, status = $2 WHERE id = $1",
-                intent.id, EffectStatus.INTENDED,
-            )  # fmt: skip
-
-    async def _find_comment(
-        self, client: Outbound, subject: Subject, intent: _Intent
-    ) -> Comment | None:
-        wanted = marker_comment(intent.marker)
-        comments = await self._source.list_comments(client, subject, since=intent.since)
-        return next((one for one in comments if wanted in one.body), None)
-
-    def _body(self, intent: _Intent) -> str:
+    def _body(self, intent: Intent) -> str:
         parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
         return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
 
-    def _rendered(self, text: str, intent: _Intent) -> str:
+    def _rendered(self, text: str, intent: Intent) -> str:
         """A text as it is sent: harmless, within the platform's limit, with its marker.
 
         In a thread: a long text takes seconds, and every other run waits for the event loop.
@@ -276,89 +293,42 @@ class Effects:
             body = fitting(body, limit, harmless=self._harmless)
         return replace(changes, title=title, body=body)
 
-    async def _intend_comment(self, subject: Subject, part_key: str, text: str) -> _Intent:
-        part = {"key": part_key, "text": text}
-        key = ANSWER if subject.key == self._subject.key else f"comment:{subject.key}"[:250]
-        intent = await self._intend(
-            key, "comment", subject, {"run": self._lease.run, "parts": [part]}
-        )
-        content = dict(intent.content)
-        if content["run"] != self._lease.run:
-            content = {"run": self._lease.run, "parts": [part]}
-        elif any(one["key"] == part_key for one in content["parts"]):
-            return intent
-        else:
-            content["parts"] = [*content["parts"], part]
-        await rows(
-            "UPDATE effect SET content = $2, touched_at = now() WHERE id = $1",
-            intent.id, json.dumps(content),
-        )  # fmt: skip
-        return _Intent(**{**vars(intent), "content": content})
-
-    async def _intend(
-        self, key: str, kind: str, subject: Subject, content: Mapping[str, Any]
-    ) -> _Intent:
-        """The effect's row, made now or found; the unique (execution, key) decides."""
-        made = await row(
-            """INSERT INTO effect (execution_id, key, kind, source, project_key, item_kind,
-                 item_key, content, content_hash, marker)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-               ON CONFLICT (execution_id, key) DO NOTHING RETURNING *""",
-            self._lease.execution_id, key, kind, self._source.name, subject.project[:400],
-            subject.kind, subject.key[:100], json.dumps(content), _digest(content),
-            secrets.token_urlsafe(24),
-        )  # fmt: skip
-        found = made or await row(
-            "SELECT * FROM effect WHERE execution_id = $1 AND key = $2",
-            self._lease.execution_id, key,
-        )  # fmt: skip
-        if found is None:
-            raise RuntimeError("an effect's row vanished")
-        status = EffectStatus(found["status"])
-        if status in {EffectStatus.FAILED, EffectStatus.NOT_SENT} and not found["platform_id"]:
-            await rows(
-                "UPDATE effect SET status = $2, touched_at = now() WHERE id = $1",
-                found["id"], EffectStatus.INTENDED,
-            )  # fmt: skip
-        return _Intent(
-            id=int(found["id"]),
-            marker=found["marker"],
-            is_first=made is not None,
-            is_open=not (made or found["platform_id"]) and status is EffectStatus.INTENDED,
-            status=status,
-            content=json.loads(found["content"]),
-            content_hash=found["content_hash"],
-            platform_id=found["platform_id"],
-            url=found["url"],
-            since=clock.to_wire(found["intended_at"] - LOOK_BACK),
-        )
-
     async def _sent(
-        self, intent: _Intent, posted: Posted, digest: str, action: str, detail: dict[str, Any]
+        self,
+        intent: Intent,
+        posted: Posted,
+        content_hash: str,
+        action: str,
+        detail: Mapping[str, Any],
+        *,
+        turn: Standing | None = None,
     ) -> Outcome:
         async with transaction():
             await fence(self._lease)
+            if turn is not None:
+                await standing.settle(turn, self._lease)
             await rows(
                 """UPDATE effect SET status = $2, platform_id = $3, url = $4, content_hash = $5,
                      account = coalesce($6, account), error = NULL, touched_at = now()
                    WHERE id = $1""",
-                intent.id, EffectStatus.SENT, posted.id[:200], posted.url, digest,
+                intent.id, EffectStatus.SENT, posted.id[:200], posted.url, content_hash,
                 (posted.bot_account or "")[:200] or None,
             )  # fmt: skip
             await self._audit(action, {**detail, "url": posted.url, "id": posted.id})
         return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
 
-    async def _not_sent(self, intent: _Intent, action: str) -> Outcome:
+    async def _not_sent(self, intent: Intent, action: str, why: str) -> Outcome:
+        reason = "TRACKER_UPDATES_ENABLED is false" if why == SWITCHED_OFF else why
         async with transaction():
             await fence(self._lease)
             await rows(
                 "UPDATE effect SET status = $2 WHERE id = $1", intent.id, EffectStatus.NOT_SENT
             )
-            await self._audit(action, {"reason": "TRACKER_UPDATES_ENABLED is false"})
-        return Outcome(status=EffectStatus.NOT_SENT)
+            await self._audit(action, {"reason": reason})
+        return Outcome(status=EffectStatus.NOT_SENT, why=why)
 
     async def _failed(
-        self, intent: _Intent, error: AetherError, part_key: str | None = None
+        self, intent: Intent, error: AetherError, part_key: str | None = None
     ) -> None:
         """Record what surely did not happen.
 
@@ -405,7 +375,3 @@ def _may_have_happened(error: AetherError) -> UpstreamError:
         retry_after=error.retry_after,
         may_have_happened=True,
     )
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,8 @@ ToldBy = Literal["webhook", "poll", "state"]
 """How we know: a webhook told it, a poll saw what happened, or a poll saw only that the item is
 no longer as before."""
 
-_UNSAID: Final = {"told_by": "webhook", "happened_at": None}
+_SELDOM: Final = frozenset({"visibility", "restricted_to"})
+_UNSAID: Final = {"told_by": "webhook", "happened_at": None, "site": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,19 @@ class Subject:
     author: str | None = None
     labels: tuple[str, ...] = ()
     visibility: Visibility | None = None  # None: whoever may read the project; not in a summary
+    restricted_to: str | None = None  # whom the platform shows it to, in words of its own; likewise
 
     @property
     def can_be_answered(self) -> bool:
         """Whether there is a place for a comment."""
         return self.kind != "deployment" and bool(self.project)
+
+    @property
+    def audience(self) -> str:
+        """Whom a comment is for: empty for whoever may read the item. No two share a comment."""
+        if self.visibility != "internal":
+            return ""
+        return f"internal {self.restricted_to or ''}".strip()[:300]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +79,9 @@ class SourceEvent:
     not a row whose action is null. ``text`` is what the actor wrote just now (the comment, the
     review, else the item's body) as Markdown. ``happened_at`` is by the platform's clock, in UTC
     (``2026-03-04T09:15:00Z``; fractions allowed): a poll always tells it, since it may come hours
-    later; a webhook tells when its item last changed, where it knows.
+    later; a webhook tells when its item last changed, where it knows. ``site`` is where it was told
+    (``aether.platform_auth.site_of``), empty for the environment's own: ids and keys are a
+    site's, and mean something else on another.
     """
 
     source: SourceName
@@ -90,6 +101,7 @@ class SourceEvent:
     outcome: str | None = None  # how a deployment or a review ended: success, approved
     told_by: ToldBy = "webhook"
     happened_at: str | None = None
+    site: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
@@ -108,7 +120,7 @@ def _plain(value: Any) -> Any:
     if not is_dataclass(value) or isinstance(value, type):
         return value
     told = asdict(value)
-    return {name: one for name, one in told.items() if name != "visibility" or one is not None}
+    return {name: one for name, one in told.items() if name not in _SELDOM or one is not None}
 
 
 def event_from_summary(told: Mapping[str, Any], payload: Mapping[str, Any]) -> SourceEvent:

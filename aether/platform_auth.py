@@ -7,9 +7,11 @@ Plane: https://developers.plane.so/api-reference/introduction
 """
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -21,6 +23,9 @@ GITHUB_HEADERS: Final = {
     "Accept": "application/vnd.github+json",
     "X-GitHub-Api-Version": "2022-11-28",
 }
+
+
+LONGEST_SITE: Final = 200  # characters; an address may be longer
 
 
 def github_headers(told: Mapping[str, str]) -> dict[str, str]:
@@ -121,6 +126,33 @@ def base_url(settings: Settings, source: SourceName, integration_url: str | None
     # These addresses are often copied from an example of the API.
     below = {SourceName.GITLAB: "/api/v4", SourceName.PLANE: "/api/v1"}.get(source)
     return url.rstrip("/").removesuffix(below) if below else url
+
+
+def site_of(settings: Settings, source: SourceName, integration_url: str | None) -> str:
+    """Which site of a platform an integration speaks to; empty for the environment's own.
+
+    Two addresses that lead to one site are one: ``HTTPS://Jira.example.com/`` and
+    ``https://jira.example.com:443`` both are ``jira.example.com``.
+    """
+    if not integration_url:
+        return ""
+    named = _site(base_url(settings, source, integration_url))
+    try:
+        own = _site(base_url(settings, source, None))
+    except NotConfiguredError:
+        own = ""
+    return "" if named == own else named
+
+
+def _site(url: str) -> str:
+    """Host, port where it is not the usual one, and path."""
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme.lower())
+    port = f":{parts.port}" if parts.port not in {None, usual} else ""
+    named = f"{(parts.hostname or '').lower()}{port}{parts.path.rstrip('/')}"
+    if len(named) <= LONGEST_SITE:
+        return named
+    return f"sha256:{hashlib.sha256(named.encode()).hexdigest()}"
 
 
 def from_environment(settings: Settings, source: SourceName) -> Mapping[str, str]:

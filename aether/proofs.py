@@ -16,6 +16,7 @@ from aether.config import Settings
 from aether.crypto import Vault
 from aether.db import row
 from aether.errors import NotConfiguredError, NotFoundError, SignatureError
+from aether.platform_auth import site_of
 from aether.redact import learn
 from aether.vocabulary import SourceName
 
@@ -58,7 +59,7 @@ class Proof:
     ``lets_unsigned_in`` the delivery is refused, naming ``setting``. ``is_stand_in``: the secret
     is the API token, which GitLab's and Plane's deliveries show as it is where no webhook secret
     is set. ``webhook`` is how an integration of its own, or Plane's stand-in, is verified, empty
-    otherwise.
+    otherwise; ``site`` is the one that the integration speaks to, empty otherwise.
     """
 
     source: SourceName
@@ -67,6 +68,7 @@ class Proof:
     lets_unsigned_in: bool
     is_stand_in: bool = False
     integration_id: int | None = None
+    site: str = ""
     webhook: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -83,13 +85,14 @@ async def webhook_proof(settings: Settings, slug: str) -> Proof:
     return _source_proof(settings, source)
 
 
-async def webhook_source(slug: str) -> SourceName:
-    """The source whose deliveries come to ``/webhook/<slug>``, whatever proves them.
+async def webhook_source(settings: Settings, slug: str) -> tuple[SourceName, str]:
+    """The source and the site whose deliveries come to ``/webhook/<slug>``, whatever proves them.
 
     Raises:
         NotFoundError: as ``webhook_proof``.
     """
-    return (await _owner(slug))[0]
+    source, integration = await _owner(slug)
+    return source, site_of(settings, source, integration["base_url"]) if integration else ""
 
 
 async def _owner(slug: str) -> tuple[SourceName, Mapping[str, Any] | None]:
@@ -99,7 +102,7 @@ async def _owner(slug: str) -> tuple[SourceName, Mapping[str, Any] | None]:
     if not slug.isprintable():  # NUL or half a character: no row can have it
         raise NotFoundError("webhook", slug)
     integration = await row(
-        "SELECT id, source, name, webhook, webhook_secret_encrypted AS secret"
+        "SELECT id, source, name, base_url, webhook, webhook_secret_encrypted AS secret"
         " FROM integration WHERE slug = $1 AND enabled",
         slug,
     )
@@ -168,6 +171,7 @@ def _integration_proof(settings: Settings, integration: Mapping[str, Any]) -> Pr
         setting=f"webhook.secret of integration {integration['name']!r}",
         lets_unsigned_in=_lets_unsigned_in(settings, source),
         integration_id=integration["id"],
+        site=site_of(settings, source, integration["base_url"]),
         webhook=json.loads(integration["webhook"]),
     )
 

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from pydantic.types import Strict
@@ -52,7 +52,7 @@ async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -
         raise NotFoundError("webhook", slug)
     try:
         is_verified = verify_delivery(source, proof, headers, body)
-        event = source.extract(headers, body)
+        event = replace(source.extract(headers, body), site=proof.site)
     except SignatureError as error:
         log.warning("a delivery to webhook %r was refused: %s", slug, error)
         raise

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -140,7 +140,7 @@ async def simulate_delivery(told: NewSimulation) -> Simulation:
         UnavailableError: no process can be started for the jq programs.
     """
     body = told.content()
-    name = await webhook_source(told.slug)
+    name, site = await webhook_source(runtime().settings, told.slug)
     source = get_source(name)
     if source is None:
         raise NotFoundError("webhook", told.slug)
@@ -148,7 +148,7 @@ async def simulate_delivery(told: NewSimulation) -> Simulation:
     unreadable = None
     prospect = None
     try:
-        event = source.extract(told.headers, body)
+        event = replace(source.extract(told.headers, body), site=site)
     except InvalidInputError as error:
         unreadable = str(error)
     else:

@@ -30,15 +30,16 @@ async def within_rates(plan: Plan, *, lock: bool = True) -> Plan:
     limited = [one.task_id for one in plan.routing.starts if one.task_id in limits]
     if not limited or plan.event.subject is None or plan.replay_of:
         return plan
-    item = (plan.event.source, *item_keys(plan.event))
+    item = (plan.event.source, plan.event.site, *item_keys(plan.event))
     if lock:
         await rows(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", "\x1f".join(map(str, item))
         )
     counted = await rows(
         """SELECT task_id, count(*) AS n FROM task_execution
-           WHERE source = $1 AND project_key = $2 AND item_key = $3 AND task_id = ANY($4::text[])
-             AND created_at > now() - interval '1 hour' GROUP BY task_id""",
+           WHERE source = $1 AND site = $2 AND project_key = $3 AND item_key = $4
+             AND task_id = ANY($5::text[]) AND created_at > now() - interval '1 hour'
+           GROUP BY task_id""",
         *item, limited,
     )  # fmt: skip
     over = {one["task_id"]: one["n"] for one in counted if one["n"] >= limits[one["task_id"]]}
@@ -73,7 +74,7 @@ async def cancel_older(plan: Plan, delivery_id: int, started: Sequence[str]) -> 
         return
     cancelled = await rows(
         CANCEL, plan.event.source, *item_keys(plan.event), sorted(newer | closed), delivery_id,
-        sorted(newer), ExecutionStatus.CANCELLED,
+        sorted(newer), ExecutionStatus.CANCELLED, plan.event.site,
     )  # fmt: skip
     for one in cancelled:
         await approvals.withdraw(one["id"])

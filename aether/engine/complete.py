@@ -35,7 +35,7 @@ async def completed(
         is_bare = isinstance(source, DescribingSource) and source.is_bare(event)
         return await _described(runtime, lease, source, event, delivery_id) if is_bare else event
     try:
-        client = await runtime.credentials.outbound(source.name)
+        client = await runtime.credentials.outbound(source.name, site=event.site)
     except NotConfiguredError as error:
         problem = f"the event does not name its item, and {source.name} cannot be asked: {error}"
         raise UpstreamError(problem) from error

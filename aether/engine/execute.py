@@ -46,7 +46,7 @@ from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
 from aether.tools.base import ToolContext
-from aether.vocabulary import ApprovalStatus, EffectStatus
+from aether.vocabulary import AnswerMode, ApprovalStatus, EffectStatus
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +261,8 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     if subject is not None:
         effects = Effects(
             runtime.settings, runtime.credentials, source, subject, lease,
-            agent_id=agent_id, project_id=execution.project_id,
+            agent_id=agent_id, project_id=execution.project_id, site=event.site,
+            one_comment_of=task.id if task.answer_mode is AnswerMode.UPDATE else None,
         )  # fmt: skip
     project = await Project.get_or_none(id=execution.project_id) if execution.project_id else None
     async with transaction():

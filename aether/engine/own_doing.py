@@ -33,6 +33,9 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
     "edited": frozenset({"update"}),
     "update": frozenset({"label", "unlabel", "assign", "update"}),  # GitLab tells all in one
     "close": frozenset({"close"}),
+    **dict.fromkeys(
+        ("approved", "approval", "unapproved", "unapproval"), frozenset({"review"})
+    ),  # GitLab's; a review of GitHub carries our marker
 }
 """Which of our effects an action may be the echo of."""
 
@@ -77,7 +80,9 @@ def _marks(event: SourceEvent, effect: Mapping[str, Any]) -> bool:
         labels = json.loads(effect["content"]).get("labels", ())
         return _is_creation(event) or (effect["is_recent"] and event.change in labels)
     if event.comment_id is not None:
-        return recorded in {None, event.comment_id}
+        # a review's remarks on lines have ids of their own
+        is_remark = effect["kind"] == "review" and effect["is_recent"]
+        return is_remark or recorded in {None, event.comment_id}
     return subject is None or event.text != subject.body  # an edited comment, and no item's text
 
 
@@ -90,9 +95,9 @@ async def _by_comment(event: SourceEvent) -> str | None:
     if event.comment_id is None:
         return None
     found = await rows(
-        """SELECT 1 FROM effect WHERE source = $1 AND platform_id = $2 AND kind = 'comment'
-           LIMIT 1""",
-        event.source, event.comment_id,
+        """SELECT 1 FROM effect WHERE source = $1 AND platform_id = $2 AND site = $3
+             AND (kind = 'comment' OR kind = 'review' AND source = 'gitlab') LIMIT 1""",
+        event.source, event.comment_id, event.site,
     )  # fmt: skip
     return f"{OURS}: we posted this comment" if found else None
 
@@ -101,8 +106,8 @@ async def _by_account(event: SourceEvent) -> str | None:
     if event.actor is None or not event.actor.is_bot:
         return None
     found = await rows(
-        "SELECT 1 FROM effect WHERE source = $1 AND account = $2 LIMIT 1",
-        event.source, event.actor.login,
+        "SELECT 1 FROM effect WHERE source = $1 AND account = $2 AND site = $3 LIMIT 1",
+        event.source, event.actor.login, event.site,
     )  # fmt: skip
     return f"{OURS}: {event.actor.login} is our bot account" if found else None
 
@@ -131,11 +136,12 @@ async def _by_any_effect(
     found = await rows(
         f"""SELECT 1 FROM effect
             WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($5::text[])
+              AND site = $6
               AND status IN ('intended', 'sent')
               AND touched_at BETWEEN $4::text::timestamptz - interval '{STATE_WINDOW}'
                 AND $4::text::timestamptz + interval '{STATE_WINDOW}' LIMIT 1""",  # noqa: S608 # a constant of ours
         event.source, event.subject.project[:400], event.subject.key[:100], event.happened_at,
-        sorted(kinds),
+        sorted(kinds), event.site,
     )  # fmt: skip
     return f"{OURS}: we wrote to this item at that time" if found else None
 
@@ -187,10 +193,11 @@ async def _recent_effects(
     return await rows(
         f"""SELECT kind, content FROM effect
             WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($4::text[])
-              AND status IN ('intended', 'sent')
+              AND site = $6 AND status IN ('intended', 'sent')
               AND touched_at > coalesce($5::text::timestamptz, now()) - interval '{WINDOW}'
               AND ($5 IS NULL OR touched_at < $5::text::timestamptz + interval '{WINDOW}')""",  # noqa: S608 # a constant of ours
         event.source, subject.project[:400], subject.key[:100], sorted(kinds), polled_at,
+        event.site,
     )  # fmt: skip
 
 
@@ -198,6 +205,9 @@ def _tells_of(event: SourceEvent, kind: str, content: Mapping[str, Any]) -> bool
     """Whether the event says what the effect wrote."""
     if event.source is SourceName.GITLAB and event.action == "update":
         return is_gitlab_echo(event.payload.get("changes"), kind, content)
+    if kind == "review":
+        is_approval = event.action in {"approved", "approval"}
+        return bool(content["verdict"] == ("approve" if is_approval else "request_changes"))
     if kind in {"label", "unlabel", "assign"}:
         return event.change in content.get("names", ())
     if kind == "update" and event.subject is not None:

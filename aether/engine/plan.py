@@ -54,9 +54,6 @@ async def make_plan(
     Raises:
         UnavailableError: no process can be started for its jq programs.
     """
-    event = replace(
-        event, delivery_key=_bounded(event.delivery_key), change_key=_bounded(event.change_key)
-    )
     known = runtime.configuration
     project = known.project_of(event)
     routing, verdicts, extracted = await _routing(runtime, known, event)
@@ -68,7 +65,7 @@ async def make_plan(
     if why is not None:
         routing = replace(routing, starts=(), reason=why)
     return Plan(
-        event=event,
+        event=_with_stored_keys(event),
         slug=slug,
         is_verified=is_verified,
         version=known.version,
@@ -88,6 +85,16 @@ def item_keys(event: SourceEvent) -> tuple[str, str | None]:
     """The project's and the item's key as the rows of deliveries and executions hold them."""
     project = event.project_names[0] if event.project_names else ""
     return project[:400], (event.subject.key[:100] or None) if event.subject else None
+
+
+def _with_stored_keys(event: SourceEvent) -> SourceEvent:
+    """The event with its keys as columns hold them: two sites may give one key to two things."""
+    of_site = f"site:{event.site} " if event.site else ""
+    return replace(
+        event,
+        delivery_key=_bounded(of_site + event.delivery_key),
+        change_key=_bounded(of_site + event.change_key),
+    )
 
 
 def _bounded(key: str) -> str:

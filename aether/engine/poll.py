@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from aether.errors import (
     UnavailableError,
     UpstreamError,
 )
+from aether.platform_auth import site_of
 from aether.queue import Job
 from aether.redact import redact
 from aether.sources.base import PolledSource, PollPage
@@ -59,6 +60,7 @@ class _Poll:
     source_project_id: str
     project_id: int | None
     integration_id: int | None
+    site: str
     interval: timedelta
     failures: int
     now: datetime
@@ -74,6 +76,7 @@ SET lease_token = lease_token + 1, lease_until = now() + make_interval(secs => $
 WHERE id = $1 AND requested_at IS NOT NULL AND (lease_until IS NULL OR lease_until < now())
 RETURNING lease_token, source, source_project_id, integration_id, interval_minutes, failures,
   cursor, now() AS now, coalesce(begins_at, created_at) AS begins_at,
+  (SELECT base_url FROM integration WHERE integration.id = integration_id) AS base_url,
   (SELECT project.id FROM project WHERE project.source = poll_source.source
      AND (lower(project.source_project_id) = lower(poll_source.source_project_id)
        OR project.source = 'plane'
@@ -156,6 +159,7 @@ async def _claim(settings: Settings, id: int) -> _Poll | None:
         source_project_id=taken["source_project_id"],
         project_id=taken["project_id"],
         integration_id=taken["integration_id"],
+        site=site_of(settings, SourceName(taken["source"]), taken["base_url"]),
         interval=timedelta(minutes=int(taken["interval_minutes"])),
         failures=int(taken["failures"]),
         now=taken["now"],
@@ -242,7 +246,7 @@ async def _step(
     except TimeoutError:
         raise UpstreamError(f"{poll.source}: given up after {STEP_SECONDS:.0f} s") from None
     for event in page.events:
-        await receive(runtime, event, slug=poll.source)
+        await receive(runtime, replace(event, site=poll.site), slug=poll.source)
     checkpoints.reached("poll stored")
     return page
 

@@ -158,7 +158,7 @@ async def _start(plan: Plan, delivery_id: int) -> Receipt:
         delivery_id, [one.task_id for one in plan.routing.starts],
         [one.canonical_trigger for one in plan.routing.starts], event.source, plan.project_id,
         item_keys(event)[0], subject.kind if subject else None, item_keys(event)[1],
-        event.actor.is_bot if event.actor else False,
+        event.actor.is_bot if event.actor else False, event.site,
     )  # fmt: skip
     await cancel_older(plan, delivery_id, [one.task_id for one in plan.routing.starts])
     return _receipt("accepted", plan, delivery_id, sorted(int(one["id"]) for one in started))
@@ -178,8 +178,8 @@ async def _kept_within_rates(plan: Plan, delivery_id: int) -> Plan:
 INSERT_EXECUTIONS: Final = """
 WITH started AS (
   INSERT INTO task_execution (delivery_id, task_id, canonical_trigger, source, project_id,
-    project_key, item_kind, item_key, by_bot, enqueued_at)
-  SELECT $1, start.task_id, start.canonical_trigger, $4, $5, $6, $7, $8, $9, now()
+    project_key, item_kind, item_key, by_bot, site, enqueued_at)
+  SELECT $1, start.task_id, start.canonical_trigger, $4, $5, $6, $7, $8, $9, $10, now()
   FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS start(task_id, canonical_trigger, place)
   ORDER BY start.place
   ON CONFLICT (delivery_id, task_id) DO NOTHING
@@ -196,14 +196,14 @@ async def is_bot_bound_reached(plan: Plan, *, lock: bool = True) -> bool:
     event, subject = plan.event, plan.event.subject
     if event.actor is None or not event.actor.is_bot or subject is None or plan.replay_of:
         return False
-    item = (event.source, *item_keys(event))
+    item = (event.source, event.site, *item_keys(event))
     if lock:
         await rows(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(map(str, item))
         )
     counted = await row(
         """SELECT count(DISTINCT delivery_id) AS n FROM task_execution
-           WHERE by_bot AND source = $1 AND project_key = $2 AND item_key = $3
+           WHERE by_bot AND source = $1 AND site = $2 AND project_key = $3 AND item_key = $4
              AND created_at > now() - interval '1 hour'""",
         *item,
     )

@@ -93,7 +93,9 @@ async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefin
         project_id=execution.project_id,
         project_key=execution.project_key,
     )
-    key = f"summary-{execution.source}-{execution.item_kind}-{execution.item_key}-{task.id}"
+    of_site = f"{execution.site}-" if execution.site else ""
+    item = f"{execution.item_kind}-{execution.item_key}"
+    key = f"summary-{execution.source}-{of_site}{item}-{task.id}"
     await remember(
         settings,
         key=key[:200],

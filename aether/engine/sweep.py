@@ -78,6 +78,7 @@ PRUNED: Final = (
     ("execution_message", "created_at", _NO_EXECUTION),
     ("tool_execution", "created_at", _NO_EXECUTION),
     ("effect", "touched_at", _NO_EXECUTION),
+    ("standing_answer", "touched_at", ""),
     ("mcp_call", "created_at", _NO_EXECUTION),
     ("approval", "created_at", _NO_EXECUTION),
     (

@@ -14,6 +14,7 @@ BODY: Final = "body:"  # how the change key of a delivery begins that names no a
 _OF_THE_ITEM: Final = """
 SELECT 1 FROM delivery
 WHERE source = $1 AND project_key = $2 AND item_key = $3 AND {how}
+  AND coalesce(event->>'site', '') = $5
   AND (event->>'happened_at')::timestamptz >= $4::text::timestamptz
 LIMIT 1
 """
@@ -31,7 +32,7 @@ async def why_told(event: SourceEvent) -> str | None:
     project = event.project_names[0] if event.project_names else ""
     found = await row(
         BY_WEBHOOK if is_state else BY_STATE,
-        event.source, project[:400], event.subject.key[:100], event.happened_at,
+        event.source, project[:400], event.subject.key[:100], event.happened_at, event.site,
     )  # fmt: skip
     if found is None:
         return None

@@ -17,7 +17,7 @@ from aether.models.memory import Memory, MemoryChunk
 from aether.models.polling import PollSource, ScheduleTick
 from aether.models.projects import Project
 from aether.models.tasks import ExecutionMessage, TaskDefinition, TaskExecution
-from aether.models.tools import Effect, ToolDefinition, ToolExecution
+from aether.models.tools import Effect, StandingAnswer, ToolDefinition, ToolExecution
 from aether.models.usage import LimitNotice, UsageDay
 from aether.models.watchdog import WatchdogEntry
 
@@ -41,6 +41,7 @@ __all__ = [
     "Project",
     "ScheduleTick",
     "SourceEventMapping",
+    "StandingAnswer",
     "TaskDefinition",
     "TaskExecution",
     "ToolDefinition",

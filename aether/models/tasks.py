@@ -61,6 +61,7 @@ class TaskExecution(Model):
     task_id = fields.CharField(64)
     canonical_trigger = fields.CharField(100)
     source = fields.CharEnumField(SourceName, max_length=16)
+    site = fields.CharField(300, default="", db_default="")  # empty: the environment's own
     project_id = fields.IntField(null=True)
     project_key = fields.CharField(400, default="")  # the source's word for the project
     item_kind = fields.CharField(16, null=True)

@@ -1,4 +1,4 @@
-"""What a model may call (tool definitions), each call (tool executions), each write (effects)."""
+"""What a model may call, each call, each write (effects), and comments that runs share."""
 
 from tortoise import fields
 from tortoise.models import Model
@@ -67,9 +67,11 @@ class Effect(Model):
     key = fields.CharField(250)  # "answer", or run, round and call id of a tool call
     kind = fields.CharField(32)  # comment, update, close, label, assign, create
     source = fields.CharEnumField(SourceName, max_length=16)
+    site = fields.CharField(300, default="", db_default="")  # empty: the environment's own
     project_key = fields.CharField(400)
     item_kind = fields.CharField(16)
     item_key = fields.CharField(100)
+    audience = fields.CharField(300, default="", db_default="")  # empty: who may read the item
     content = fields.JSONField[dict[str, object]]()
     content_hash = fields.CharField(64)  # of what is, or will be, at the platform
     marker = fields.CharField(64, unique=True)  # unguessable; stands in what we create
@@ -88,4 +90,31 @@ class Effect(Model):
             ("source", "platform_id"),
             ("source", "project_key", "item_key", "touched_at"),
         ]
+        ordering = ["id"]
+
+
+class StandingAnswer(Model):
+    """The one comment of a task on an item: what stands there, and who may write it now."""
+
+    id = fields.BigIntField(primary_key=True)
+    place = fields.CharField(64, unique=True)  # hash of the task, the site's item, the audience
+    task_id = fields.CharField(64)
+    source = fields.CharEnumField(SourceName, max_length=16)
+    site = fields.CharField(300)
+    project_key = fields.CharField(400)
+    item_key = fields.CharField(100)
+    audience = fields.CharField(300)
+    execution_id = fields.BigIntField(null=True)  # the newest that wrote it, or may have
+    marker = fields.CharField(64, null=True)  # that it wrote
+    written_at = fields.DatetimeField(null=True)  # when it was about to
+    platform_id = fields.CharField(200, null=True)
+    url = fields.TextField(null=True)
+    held_by = fields.BigIntField(null=True)  # the execution whose turn it is
+    held_token = fields.BigIntField(null=True)  # of its lease
+    held_until = fields.DatetimeField(null=True)
+    touched_at = fields.DatetimeField(auto_now=True)
+
+    class Meta:
+        table = "standing_answer"
+        indexes = [("touched_at",)]
         ordering = ["id"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from aether.events import SourceEvent, Subject
 from aether.http_answers import Fetched
@@ -19,16 +19,21 @@ __all__ = [
     "Fetched",
     "Headers",
     "ItemChanges",
+    "LineComment",
     "NewItem",
+    "NewReview",
     "Outbound",
     "PollPage",
     "PolledSource",
     "Posted",
+    "ReviewingSource",
     "Source",
+    "Verdict",
 ]
 
 ANY_CHANGE: Final = "any"
 
+Verdict = Literal["comment", "approve", "request_changes"]
 Headers = Mapping[str, str]
 """Names in lower case; values as received, decoded as latin-1."""
 
@@ -43,6 +48,7 @@ class Comment:
     url: str
     created_at: str
     is_bot: bool = False
+    is_restricted: bool = False  # not everybody who sees the item is shown it
     association: str | None = None
 
 
@@ -80,6 +86,26 @@ class NewItem:
     labels: Sequence[str] = ()
     assignees: Sequence[str] = ()
     is_confidential: bool = False  # where the platform knows such: as private as what it came from
+    origin: Subject | None = None  # what it comes from, and must be as private as
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineComment:
+    """A remark on one line of a change; ``side`` is "new", or "old" for a line taken out."""
+
+    path: str
+    line: int
+    body: str
+    side: Literal["new", "old"] = "new"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewReview:
+    """A verdict on a pull or merge request. Every text in it ends with our marker."""
+
+    verdict: Verdict
+    body: str
+    comments: Sequence[LineComment] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +252,36 @@ class PolledSource(Source, Protocol):
         Raises:
             InvalidInputError: this cannot be a project of the platform.
             UpstreamError: the platform failed or refused; nothing of this step counts.
+        """
+        ...
+
+
+@runtime_checkable
+class ReviewingSource(Source, Protocol):
+    """A platform where verdicts on pull or merge requests can be given."""
+
+    async def find_review(
+        self, client: Outbound, subject: Subject, marker: str, *, since: str
+    ) -> Posted | None:
+        """The whole review submitted since ``since`` whose text holds ``marker``."""
+        ...
+
+    async def submit_review(
+        self,
+        client: Outbound,
+        subject: Subject,
+        new: NewReview,
+        *,
+        since: str | None,
+        timeout: float,
+    ) -> Posted:
+        """Give the verdict. Asked twice, a platform may have it twice, but for what is there.
+
+        ``since``: parts of it may have been made from then on, and are looked for; None: none.
+
+        Raises:
+            InvalidInputError: it cannot be given in this form; nothing was written.
+            UpstreamError: the platform refused it, or a part of it.
         """
         ...
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from aether.tools import comments, items, memory
+from aether.tools import comments, items, memory, reviews
 from aether.tools.base import Tool
 
 TOOLS: Final[Mapping[str, Tool]] = {
@@ -16,6 +16,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "remove_labels": items.remove_labels,
     "assign_issue": items.assign_issue,
     "create_issue": items.create_issue,
+    "submit_review": reviews.submit_review,
     "remember": memory.remember,
     "recall": memory.recall,
 }

@@ -55,6 +55,7 @@ class ToolContext:
             project=self.subject.project,
             key=key,
             visibility=self.subject.visibility,  # what is said elsewhere comes from here
+            restricted_to=self.subject.restricted_to,
         )
         return self.effects, other
 
@@ -65,5 +66,5 @@ Tool = Callable[[ToolContext, Mapping[str, Any]], Awaitable[str]]
 def told(outcome: Outcome, done: str) -> str:
     """What the model hears of a write."""
     if outcome.status is EffectStatus.NOT_SENT:
-        return "Recorded, but not sent: writing to the tracker is switched off."
+        return f"Recorded, but not sent: {outcome.why}."
     return f"{done} {outcome.url}".strip() if outcome.url else done

@@ -20,9 +20,13 @@ async def add_comment(context: ToolContext, arguments: Mapping[str, Any]) -> str
 
 
 async def list_comments(context: ToolContext, arguments: Mapping[str, Any]) -> str:
-    """The newest ``limit`` comments, oldest first, as JSON."""
+    """The newest ``limit`` comments, oldest first, as JSON.
+
+    What not everybody may read is left out where everybody may read the answer.
+    """
     effects, subject = context.target(arguments)
-    comments = await context.source.list_comments(await effects.outbound(), subject)
+    listed = await context.source.list_comments(await effects.outbound(), subject)
+    comments = [one for one in listed if subject.audience or not one.is_restricted]
     newest = comments[-int(arguments.get("limit", DEFAULT_COMMENTS)) :]
     return json.dumps(
         {
@@ -37,6 +41,7 @@ async def list_comments(context: ToolContext, arguments: Mapping[str, Any]) -> s
                 for one in newest
             ],
             "left_out": len(comments) - len(newest),
+            "restricted": len(listed) - len(comments),
         },
         ensure_ascii=False,
     )

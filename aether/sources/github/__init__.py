@@ -15,11 +15,12 @@ from aether.sources.base import (
     Headers,
     ItemChanges,
     NewItem,
+    NewReview,
     Outbound,
     PollPage,
     Posted,
 )
-from aether.sources.github import answer, poll
+from aether.sources.github import answer, poll, review
 from aether.sources.github.extract import extract
 from aether.sources.github.polled_lists import Times
 from aether.sources.github.verify import verify
@@ -79,6 +80,24 @@ class GitHub:
     ) -> Posted | None:
         """The issue created since ``since`` whose body holds ``marker``."""
         return await answer.find_item(client, project, marker, since=since)
+
+    async def find_review(
+        self, client: Outbound, subject: Subject, marker: str, *, since: str
+    ) -> Posted | None:
+        """The review whose text holds ``marker``."""
+        return await review.find(client, subject, marker)
+
+    async def submit_review(
+        self,
+        client: Outbound,
+        subject: Subject,
+        new: NewReview,
+        *,
+        since: str | None,
+        timeout: float,
+    ) -> Posted:
+        """Review a pull request; whole or not at all. Not idempotent."""
+        return await review.submit(client, subject, new, timeout=timeout)
 
     async def poll(
         self,

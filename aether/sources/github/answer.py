@@ -57,7 +57,7 @@ async def list_comments(
 async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout: float) -> Posted:
     """Comment on the item; asked twice, GitHub comments twice."""
     path = f"{_issue_path(subject)}/comments"
-    return _posted(await client.request("POST", path, json={"body": body}, timeout=timeout))
+    return posted(await client.request("POST", path, json={"body": body}, timeout=timeout))
 
 
 async def edit_comment(
@@ -65,7 +65,7 @@ async def edit_comment(
 ) -> Posted:
     """Replace the text of a comment in the subject's repository."""
     path = f"{repository_path(subject.project)}/issues/comments/{_number('id', comment_id)}"
-    return _posted(await client.request("PATCH", path, json={"body": body}, timeout=timeout))
+    return posted(await client.request("PATCH", path, json={"body": body}, timeout=timeout))
 
 
 async def update_item(
@@ -106,7 +106,7 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
     }
     path = f"{repository_path(project)}/issues"
     item = await client.request("POST", path, json=fields, timeout=timeout)
-    return _posted(item, name="number")
+    return posted(item, name="number")
 
 
 async def find_item(client: Outbound, project: str, marker: str, *, since: str) -> Posted | None:
@@ -114,7 +114,7 @@ async def find_item(client: Outbound, project: str, marker: str, *, since: str) 
     query = _PAGE | {"state": "all", "sort": "created", "direction": "desc", "since": since}
     for item in map(mapping, await client.pages(f"{repository_path(project)}/issues", query)):
         if marker in text(item.get("body")) and "pull_request" not in item:
-            return _posted(item, name="number")
+            return posted(item, name="number")
     return None
 
 
@@ -195,7 +195,8 @@ def _logins(people: object) -> list[str]:
     return [text(mapping(one).get("login")) for one in sequence(people)]
 
 
-def _posted(answer: object, *, name: str = "id") -> Posted:
+def posted(answer: object, *, name: str = "id") -> Posted:
+    """What GitHub made of a write, or UpstreamError where its answer has no ``name``."""
     told = mapping(answer)
     identity = key(told.get(name))
     if identity is None:
@@ -209,9 +210,12 @@ def _posted(answer: object, *, name: str = "id") -> Posted:
 
 
 def _own_path(subject: Subject) -> str:
-    if subject.kind == "pr":
-        return f"{repository_path(subject.project)}/pulls/{_number('key', subject.key)}"
-    return _issue_path(subject)
+    return pull_path(subject) if subject.kind == "pr" else _issue_path(subject)
+
+
+def pull_path(subject: Subject) -> str:
+    """Where the API has a pull request."""
+    return f"{repository_path(subject.project)}/pulls/{_number('key', subject.key)}"
 
 
 def _issue_path(subject: Subject) -> str:

@@ -11,8 +11,17 @@ from datetime import datetime
 from typing import Any
 
 from aether.events import SourceEvent, Subject
-from aether.sources.base import Comment, Headers, ItemChanges, NewItem, Outbound, PollPage, Posted
-from aether.sources.gitlab import answer
+from aether.sources.base import (
+    Comment,
+    Headers,
+    ItemChanges,
+    NewItem,
+    NewReview,
+    Outbound,
+    PollPage,
+    Posted,
+)
+from aether.sources.gitlab import answer, review
 from aether.sources.gitlab.extract import extract
 from aether.sources.gitlab.poll import poll
 from aether.sources.gitlab.verify import verify
@@ -73,6 +82,24 @@ class GitLab:
     ) -> Posted | None:
         """The issue created since ``since`` whose text holds ``marker``."""
         return await answer.find_item(client, project, marker, since=since)
+
+    async def find_review(
+        self, client: Outbound, subject: Subject, marker: str, *, since: str
+    ) -> Posted | None:
+        """The note of a review that holds ``marker``."""
+        return await review.find(client, subject, marker, since=since)
+
+    async def submit_review(
+        self,
+        client: Outbound,
+        subject: Subject,
+        new: NewReview,
+        *,
+        since: str | None,
+        timeout: float,
+    ) -> Posted:
+        """Review a merge request, part by part."""
+        return await review.submit(client, subject, new, since=since, timeout=timeout)
 
     async def poll(
         self,

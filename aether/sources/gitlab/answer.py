@@ -105,7 +105,7 @@ async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout
         fields["internal"] = True
     path = f"{_commentable(subject)}/notes"
     told = await request(client, "POST", path, json=fields, timeout=timeout)
-    return _posted_note(subject, told)
+    return note_posted(subject, told)
 
 
 async def edit_comment(
@@ -114,7 +114,7 @@ async def edit_comment(
     """Replace the text of a comment on the subject."""
     path = f"{_commentable(subject)}/notes/{number('id', comment_id)}"
     fields = {"body": body}
-    return _posted_note(subject, await request(client, "PUT", path, json=fields, timeout=timeout))
+    return note_posted(subject, await request(client, "PUT", path, json=fields, timeout=timeout))
 
 
 async def update_item(
@@ -191,7 +191,7 @@ async def _user_ids(client: Outbound, deadline: float, names: Any) -> dict[str, 
     found: dict[str, int] = {}
     for name in dict.fromkeys(names):
         query = {"username": name}
-        told = await request(client, "GET", "/api/v4/users", query=query, timeout=_left(deadline))
+        told = await request(client, "GET", "/api/v4/users", query=query, timeout=left(deadline))
         for user in map(mapping, sequence(told)):
             identity = _id(user)
             if identity is not None and text(user.get("username")).lower() == name.lower():
@@ -242,10 +242,12 @@ def _comment(subject: Subject, told: Mapping[str, Any]) -> Comment:
         created_at=text(told.get("created_at")),
         is_bot=is_bot(author),
         association=association(author),
+        is_restricted=told.get("internal") is True or told.get("confidential") is True,
     )
 
 
-def _posted_note(subject: Subject, answer: object) -> Posted:
+def note_posted(subject: Subject, answer: object) -> Posted:
+    """A note as GitLab answered it, or UpstreamError where it has no id."""
     told = mapping(answer)
     identity = key(told.get("id"))
     if identity is None:
@@ -304,7 +306,8 @@ def _as_number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _left(deadline: float) -> float:
+def left(deadline: float) -> float:
+    """Seconds until ``deadline``, or UpstreamError where there are none."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise UpstreamError("GitLab: no time left for the next call")
@@ -318,7 +321,7 @@ async def _call(
     path: str,
     fields: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
-    timeout = None if deadline is None else _left(deadline)
+    timeout = None if deadline is None else left(deadline)
     return mapping(await request(client, method, path, json=fields, timeout=timeout))
 
 

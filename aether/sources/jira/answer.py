@@ -12,7 +12,7 @@ from typing import Any, Final
 from aether.errors import UpstreamError
 from aether.events import Subject
 from aether.sources.base import Comment, Outbound, Posted
-from aether.sources.jira import shapes, texts
+from aether.sources.jira import audience, shapes, texts
 from aether.sources.jira.site import Site, issue_path, number
 from aether.sources.reading import key, mapping, number_key, sequence, text
 
@@ -26,6 +26,7 @@ MAX_PAGES: Final = 50
 
 _PAGE: Final = {"maxResults": "100", "orderBy": "-created", "expand": "properties"}
 _TOO_LONG: Final = re.compile(r"too long|limit_exceeded|exceed|32,?767", re.IGNORECASE)
+_NOT_OURS: Final = re.compile(r"permission", re.IGNORECASE)
 _SHORTEST: Final = 500  # a limit below this is no use
 
 
@@ -102,19 +103,31 @@ async def comments_since(
 
 
 async def post_comment(client: Outbound, subject: Subject, body: str, *, timeout: float) -> Posted:
-    """Comment on the issue; asked twice, Jira comments twice."""
+    """Comment on the issue; asked twice, Jira comments twice.
+
+    What answers a restricted or an internal comment is restricted likewise.
+    """
     site = Site(client, timeout=timeout)
     path = f"{issue_path(subject.key)}/comment"
-    return _posted(site, await _write_comment(site, "POST", path, body), subject)
+    return _posted(site, await _write_comment(site, "POST", path, subject, body), subject)
 
 
 async def edit_comment(
     client: Outbound, subject: Subject, comment_id: str, body: str, *, timeout: float
 ) -> Posted:
-    """Replace the text of a comment on the issue."""
+    """Replace the text of a comment on the issue, whose restriction is told again.
+
+    Raises:
+        UpstreamError: Jira refused; 403 where the comment is not ours to edit (Jira says 400).
+    """
     site = Site(client, timeout=timeout)
     path = f"{issue_path(subject.key)}/comment/{number('id', comment_id)}"
-    return _posted(site, await _write_comment(site, "PUT", path, body), subject)
+    try:
+        return _posted(site, await _write_comment(site, "PUT", path, subject, body), subject)
+    except UpstreamError as error:
+        if error.status == 400 and _NOT_OURS.search(str(error)):
+            raise UpstreamError(str(error), status=403, retryable=False) from error
+        raise
 
 
 async def fitting(site: Site, markdown: str, send: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -134,12 +147,15 @@ async def fitting(site: Site, markdown: str, send: Callable[[Any], Awaitable[Any
         limit = min(limit, len(markdown)) // 2
 
 
-async def _write_comment(site: Site, method: str, path: str, body: str) -> Any:
-    marks = texts.properties(body) if site.is_cloud else []
+async def _write_comment(site: Site, method: str, path: str, subject: Subject, body: str) -> Any:
+    properties = texts.properties(body) if site.is_cloud else []
+    properties += audience.properties(subject)
+    more = audience.comment_fields(subject)
+    if properties:
+        more["properties"] = properties
 
     async def send(wire: Any) -> Any:
-        told = {"body": wire} | ({"properties": marks} if marks else {})
-        return await site.call(method, path, json=told)
+        return await site.call(method, path, json={"body": wire, **more})
 
     return await fitting(site, body, send)
 
@@ -154,6 +170,7 @@ def _comment(site: Site, told: Mapping[str, Any], subject: Subject) -> Comment:
         created_at=text(told.get("created")),
         is_bot=shapes.is_app(author),
         association=shapes.association(author),
+        is_restricted=bool(told.get("visibility")) or audience.is_internal(told),
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from aether.errors import InvalidInputError
 from aether.events import Actor, Candidate, SourceEvent, Subject
 from aether.sources.base import Headers
+from aether.sources.jira import audience, shapes, texts
 from aether.sources.jira import change_key as keys
-from aether.sources.jira import shapes, texts
 from aether.sources.reading import clean, decode_json, key, mapping, sequence, text
 from aether.vocabulary import SourceName
 
@@ -203,6 +203,7 @@ def _subject(
         known = shapes.issue_id(comment) if is_about_comment else None
         return Subject(kind="issue", project="", key="") if known else None
     names = _project_names({}, issue)
+    visibility, restricted_to = audience.read(issue, comment if is_about_comment else {})
     return Subject(
         kind="issue",
         project=names[0] if names else "",
@@ -213,6 +214,8 @@ def _subject(
         state=text(mapping(fields.get("status")).get("name")) or None,
         author=shapes.login(fields.get("creator")) or shapes.login(fields.get("reporter")),
         labels=tuple(one for one in map(text, sequence(fields.get("labels"))) if one),
+        visibility=visibility,
+        restricted_to=restricted_to,
     )
 
 

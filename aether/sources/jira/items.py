@@ -9,8 +9,8 @@ from typing import Any, Final
 from aether.errors import InvalidInputError, UpstreamError
 from aether.events import Subject
 from aether.sources.base import ItemChanges, NewItem, Outbound, Posted
-from aether.sources.jira import people, shapes, texts, transitions
-from aether.sources.jira.answer import fitting
+from aether.sources.jira import audience, people, shapes, texts, transitions
+from aether.sources.jira.answer import fetch_issue, fitting
 from aether.sources.jira.site import Site, issue_path, label, project_key, title
 from aether.sources.reading import key, mapping, sequence, text
 
@@ -58,7 +58,8 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
     """Create an issue; its id here is its key. Asked twice, Jira creates two.
 
     Raises:
-        InvalidInputError: a label that cannot be one, or several assignees; nothing is created.
+        InvalidInputError: a label that cannot be one, several assignees, or an issue that could
+            not be as private as what it comes from; nothing is created.
         UpstreamError: Jira refused it, perhaps for a field that its project requires.
     """
     site = Site(client, timeout=timeout)
@@ -72,6 +73,8 @@ async def create_item(client: Outbound, project: str, new: NewItem, *, timeout: 
     if (assignee := _one_assignee(new.assignees)) is not None:
         found = await people.find(site, assignee, {"project": where})
         fields["assignee"] = site.person(found)
+    if new.origin is not None:
+        fields |= await _as_private(site, new.origin)
     fields["issuetype"] = await _issue_type(site, where)
 
     async def send(wire: Any) -> Any:
@@ -187,6 +190,14 @@ async def _assign(site: Site, issue_key: str, wanted: str) -> None:
             return
     found = await people.find(site, wanted, {"issueKey": issue_key})
     await site.call("PUT", path, json=site.person(found))
+
+
+async def _as_private(site: Site, origin: Subject) -> dict[str, Any]:
+    """The security level of the issue that a new one comes from; a webhook may not tell it."""
+    audience.check_issue_of(origin)
+    issue = await fetch_issue(site, origin.key, "security")
+    level = key(mapping(mapping(issue.get("fields")).get("security")).get("id"))
+    return {"security": {"id": level}} if level else {}
 
 
 async def _issue_type(site: Site, project: str) -> dict[str, str]:

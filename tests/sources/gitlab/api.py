@@ -164,7 +164,10 @@ class Api:
             ("GET", f"{item}/notes", self._list_notes),
             ("POST", f"{item}/notes", self._create_note),
             ("PUT", rf"{item}/notes/(\d+)", self._update_note),
+            ("GET", f"{item}/approvals", self._approvals),
             ("POST", f"{item}/approve", self._approve),
+            ("POST", f"{item}/unapprove", self._unapprove),
+            ("POST", f"{item}/discussions", self._discuss),
             ("PUT", f"{item}/merge", self._merge),
             ("GET", "projects/([^/]+)/deployments", self._list_deployments),
             ("GET", r"projects/([^/]+)/deployments/(\d+)", self._get_deployment),
@@ -326,17 +329,54 @@ class Api:
         if note is None:
             raise RefusedError(404, {"message": "404 Note Not Found"})
         _allow(ask.fields, {"body"})
+        if note.author != ask.user:
+            raise RefusedError(403, {"message": "403 Forbidden"})
         note.body, note.updated_at = _text(ask.fields, "body"), self._clock.tick()
         ask.told.append(state.note_body(project, item, note, ask.user, "update"))
         return 200, note.shown(project, item)
 
     def _approve(self, ask: Ask) -> Answer:
         project, item = self._project(ask), self._item(ask)
-        if item.is_issue or ask.user in item.approved_by:
+        if item.is_issue or ask.user in (*item.approved_by, item.author):
             raise RefusedError(401, {"message": "401 Unauthorized"})
         item.approved_by.append(ask.user)
         ask.told.append(state.item_body(project, item, ask.user, "approved"))
         return 201, item.shown(project)
+
+    def _approvals(self, ask: Ask) -> Answer:
+        people = [{"user": one.shown(self.url)} for one in self._item(ask).approved_by]
+        mine = ask.user in self._item(ask).approved_by
+        return 200, {"approved": bool(people), "approved_by": people, "user_has_approved": mine}
+
+    def _unapprove(self, ask: Ask) -> Answer:
+        project, item = self._project(ask), self._item(ask)
+        if ask.user not in item.approved_by:
+            raise RefusedError(404, {"message": "404 Not Found"})
+        item.approved_by.remove(ask.user)
+        ask.told.append(state.item_body(project, item, ask.user, "unapproved"))
+        return 201, {}
+
+    def _discuss(self, ask: Ask) -> Answer:
+        """A thread on a line of the change."""
+        project, item = self._project(ask), self._item(ask)
+        _allow(ask.fields, {"body", "position"})
+        place = ask.fields.get("position") or {}
+        _allow(place, {"position_type", "base_sha", "start_sha", "head_sha", "new_path", "old_path",
+                       "new_line", "old_line"})  # fmt: skip
+        lines = {"new_line", "old_line"} & set(place)
+        shas = {name: place.get(name) for name in state.DIFF_REFS}
+        if shas != state.DIFF_REFS or place.get("position_type") != "text" or not lines:
+            problem = 'Note {:line_code=>["can\'t be blank", "must be a valid line code"]}'
+            raise RefusedError(400, {"message": f"400 Bad request - {problem}"})
+        now = self._clock.tick()
+        note = Note(
+            id=next(self._ids), body=_text(ask.fields, "body"), author=ask.user, created_at=now,
+            updated_at=now, position=place,
+        )  # fmt: skip
+        item.notes.append(note)
+        item.updated_at = now
+        ask.told.append(state.note_body(project, item, note, ask.user, "create"))
+        return 201, {"id": f"{note.id:040x}", "notes": [note.shown(project, item)]}
 
     def _merge(self, ask: Ask) -> Answer:
         project, item = self._project(ask), self._item(ask)

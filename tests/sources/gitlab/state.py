@@ -9,9 +9,10 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 Json = dict[str, Any]
+DIFF_REFS: Final = {"base_sha": "b" * 40, "start_sha": "5" * 40, "head_sha": "4" * 40}
 
 
 class Clock:
@@ -80,11 +81,12 @@ class Note:
     updated_at: datetime
     system: bool = False
     internal: bool = False
+    position: Json | None = None  # the line of a diff that it is on
 
     def shown(self, project: "Project", item: "Item") -> Json:
         return {
             "id": self.id,
-            "type": None,
+            "type": "DiffNote" if self.position else None,
             "body": self.body,
             "author": self.author.shown(project.url),
             "created_at": api_time(self.created_at),
@@ -100,7 +102,7 @@ class Note:
             "imported": False,
             "noteable_iid": item.iid,
             "commands_changes": {},
-        }
+        } | ({"position": self.position} if self.position else {})
 
 
 @dataclass(kw_only=True)
@@ -166,6 +168,7 @@ class Item:
             "draft": self.title.startswith("Draft: "),
             "source_branch": "changes",
             "target_branch": "main",
+            "diff_refs": DIFF_REFS,
             "source_project_id": project.id,
             "target_project_id": project.id,
             "detailed_merge_status": "mergeable",

@@ -53,9 +53,11 @@ class Site:
         self._send("jira:issue_created", "issue_created", by, issue)
         return issue
 
-    def say(self, issue: Issue, body: Any, by: Person = ANN) -> Comment:
+    def say(self, issue: Issue, body: Any, by: Person = ANN, **told_of_it: Any) -> Comment:
         now = self.clock()
-        comment = Comment(id=self._next(), author=by, body=body, created=now, updated=now)
+        comment = Comment(
+            id=self._next(), author=by, body=body, created=now, updated=now, **told_of_it
+        )
         issue.comments.append(comment)
         self._touch(issue)
         told = self.hooked.comment(issue, comment) | {"body": wiki(body)}

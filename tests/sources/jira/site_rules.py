@@ -13,6 +13,7 @@ BLOCKS: Final = frozenset({
     "paragraph", "heading", "bulletList", "orderedList", "codeBlock", "blockquote", "rule",
     "table", "mediaSingle", "panel", "expand", "taskList",
 })  # fmt: skip
+ROLES: Final = frozenset({"Developers", "Administrators"})
 MARKS: Final = frozenset({
     "strong", "em", "code", "link", "strike", "underline", "subsup", "textColor",
 })  # fmt: skip
@@ -47,6 +48,22 @@ def check_text(value: Any, *, is_cloud: bool, field: str) -> None:
     if size > LONGEST:
         problem = "The entered text is too long. It exceeds the allowed limit of 32,767 characters."
         raise RefusedError(400, **{field: problem})
+
+
+def check_comment(told: Mapping[str, Any], *, is_cloud: bool) -> None:
+    """A comment's text, whom it is for, and its properties."""
+    if unknown := set(told) - {"body", "visibility", "properties"}:
+        raise RefusedError(400, f"Unrecognized field {min(unknown)}")
+    check_text(told.get("body"), is_cloud=is_cloud, field="comment")
+    shown = told.get("visibility")
+    if shown is not None:
+        if shown.get("type") not in {"role", "group"} or not ({"value", "identifier"} & set(shown)):
+            raise RefusedError(400, commentLevel="Invalid visibility")
+        if shown["type"] == "role" and shown.get("value") not in ROLES:
+            raise RefusedError(400, commentLevel="You are currently not a member of the role.")
+    for one in told.get("properties", []):
+        if set(one) != {"key", "value"}:
+            raise RefusedError(400, "INVALID_INPUT")
 
 
 def _check_document(value: Mapping[str, Any]) -> int:

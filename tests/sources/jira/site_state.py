@@ -68,6 +68,13 @@ class Comment:
     created: datetime
     updated: datetime
     properties: list[dict[str, Any]] = field(default_factory=list)
+    visibility: dict[str, str] | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether customers of a service desk are shown it."""
+        told = [one["value"] for one in self.properties if one["key"] == "sd.public.comment"]
+        return not any(one.get("internal") for one in told)
 
 
 @dataclass(kw_only=True)
@@ -82,6 +89,7 @@ class Issue:
     description: Any = None
     status: Status = TO_DO
     resolution: str | None = None
+    security: str | None = None  # the id of its level
     assignee: Person | None = None
     labels: list[str] = field(default_factory=list)
     comments: list[Comment] = field(default_factory=list)
@@ -134,6 +142,7 @@ class Shapes:
             "project": {"id": "10077", "key": one.project, "name": one.project},
             "issuetype": {"id": "10002", "name": "Task"}, "priority": {"name": "Medium"},
             "resolution": {"name": one.resolution} if one.resolution else None,
+            "security": {"id": one.security} if one.security else None,
             "created": wire(one.created, zone), "updated": wire(one.updated, zone),
         }  # fmt: skip
         return {
@@ -146,8 +155,8 @@ class Shapes:
             "self": self.rest(f"/issue/{issue.id}/comment/{one.id}"), "id": str(one.id),
             "author": self.person(one.author), "updateAuthor": self.person(one.author),
             "body": one.body, "created": wire(one.created, zone),
-            "updated": wire(one.updated, zone),
-        }  # fmt: skip
+            "updated": wire(one.updated, zone), "jsdPublic": one.is_public,
+        } | ({"visibility": one.visibility} if one.visibility else {})  # fmt: skip
 
 
 def wire(moment: datetime, zone: str = "Etc/UTC") -> str:

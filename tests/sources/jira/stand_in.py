@@ -181,7 +181,10 @@ class JiraStandIn(Site):
         rules.check_labels(fields.get("labels", []))
         body = fields.get("description")
         rules.check_text(body, is_cloud=self.is_cloud, field="description")
-        issue = self.open(fields["summary"], self.helper, body, labels=fields.get("labels", []))
+        issue = self.open(
+            fields["summary"], self.helper, body, labels=fields.get("labels", []),
+            security=fields.get("security", {}).get("id"),
+        )  # fmt: skip
         return {
             "id": str(issue.id),
             "key": issue.key,
@@ -207,9 +210,11 @@ class JiraStandIn(Site):
 
     async def _comment(self, request: Request) -> Any:
         issue, told = self._found(request), await request.json()
-        rules.check_text(told.get("body"), is_cloud=self.is_cloud, field="comment")
-        made = self.say(issue, told["body"], self.helper)
-        made.properties = told.get("properties", [])
+        rules.check_comment(told, is_cloud=self.is_cloud)
+        made = self.say(
+            issue, told["body"], self.helper, properties=told.get("properties", []),
+            visibility=told.get("visibility"),
+        )  # fmt: skip
         return self._comment_told(issue, made)
 
     async def _edit(self, request: Request) -> Any:
@@ -217,8 +222,13 @@ class JiraStandIn(Site):
         found = [one for one in issue.comments if str(one.id) == request.path_params["id"]]
         if not found:
             raise RefusedError(404, "Can not find a comment for the id.")
-        rules.check_text(told.get("body"), is_cloud=self.is_cloud, field="comment")
+        rules.check_comment(told, is_cloud=self.is_cloud)
+        if found[0].author != self.helper:
+            raise RefusedError(400, "You do not have the permission to edit this comment.")
         found[0].body, found[0].updated = told["body"], self.clock()
+        found[0].visibility = told.get("visibility")  # what is not told is taken away
+        kept = [one for one in found[0].properties if one not in told.get("properties", [])]
+        found[0].properties = kept + told.get("properties", [])
         self._touch(issue)
         return self._comment_told(issue, found[0])
 

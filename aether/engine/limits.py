@@ -13,7 +13,7 @@ from typing import Final
 from aether import audit, spending
 from aether.clock import now
 from aether.db import rows, transaction
-from aether.errors import AetherError, ErrorCode
+from aether.errors import RateLimitedError
 from aether.leases import Lease, LetGoError
 from aether.models import Agent, Project, TaskDefinition
 from aether.spending import Spent, this_period
@@ -25,10 +25,8 @@ NEAR: Final = Decimal("0.8")  # of a bound; from there on it is warned about
 TURN_SECONDS: Final = 2.0  # until an execution that waits for its turn asks again
 
 
-class LimitReachedError(AetherError):
+class LimitReachedError(RateLimitedError):
     """A bound of what may be spent has been reached; the text names it."""
-
-    code = ErrorCode.RATE_LIMITED
 
 
 class NoTurnError(LetGoError):

@@ -411,7 +411,8 @@ async def test_tools_only_look_and_are_offered_only_if_wanted(
     ]
     assert offered == [[], ["recall"], ["recall"], ["recall"], ["recall"]]
     marked = model.requests[2]["messages"][-1]["content"].splitlines()
-    assert marked[-3].startswith("===== result ") and marked[-1].endswith(" ends =====")
+    assert marked[-3].startswith("===== result ")
+    assert marked[-1].endswith(" ends =====")
     result = json.loads(marked[-2])
     assert [one["key"] for one in result] == ["ours"]
     assert model.problems == []

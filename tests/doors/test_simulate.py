@@ -32,7 +32,8 @@ QUERY: Final = """query ($slug: String!, $headers: JSON!, $body: String, $base64
       extracted
       tasks { taskId taskName canonicalTrigger agentId agentReason model error
         messages { role content } memories { key } memoriesError
-        tools { name description parameters } withheld { name reason } answer { place itemKey url reason } }
+        tools { name description parameters } withheld { name reason }
+        answer { place itemKey url reason } }
     } } }"""
 
 

@@ -388,6 +388,7 @@ async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None)
             tools=tools,
             timeout=settings.llm_timeout_seconds,
             on_text=speech.hear if settings.llm_stream else None,
+            on_again=speech.begin_again,
         )
     reached("model answered")
     await talk.add_reply(reply)

@@ -13,7 +13,7 @@ from typing import Final
 from aether import audit, spending
 from aether.clock import now
 from aether.db import rows, transaction
-from aether.errors import AetherError, ErrorCode
+from aether.errors import RateLimitedError
 from aether.leases import Lease, LetGoError
 from aether.models import Agent, Project, TaskDefinition
 from aether.spending import Spent, this_period
@@ -26,10 +26,8 @@ TURN_SECONDS: Final = 2.0  # until an execution that waits for its turn asks aga
 LONGEST_TURN_SECONDS: Final = 30.0  # the same, of one that has waited long: each time costs
 
 
-class LimitReachedError(AetherError):
+class LimitReachedError(RateLimitedError):
     """A bound of what may be spent has been reached; the text names it."""
-
-    code = ErrorCode.RATE_LIMITED
 
 
 class NoTurnError(LetGoError):

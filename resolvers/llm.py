@@ -110,7 +110,9 @@ async def chat(new: NewChat) -> Answer:
         return Answer.from_json(await aside.call("llm.chat", asdict(asked)))
 
 
-async def chat_events(new: NewChat) -> AsyncGenerator[ChatText | ChatTool | ChatAgain | Answer, None]:
+async def chat_events(
+    new: NewChat,
+) -> AsyncGenerator[ChatText | ChatTool | ChatAgain | Answer, None]:
     """The same in pieces, while it is written; the answer is the last. Close it to leave.
 
     Whoever only reads it to the end gets the same answer, and is told of the same errors.

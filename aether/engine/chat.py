@@ -54,9 +54,7 @@ class Asked:
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """What ``dataclasses.asdict`` made, as it comes through JSON."""
-        return cls(
-            **{**told, "scopes": tuple(told["scopes"]), "models": tuple(told["models"])}
-        )
+        return cls(**{**told, "scopes": tuple(told["scopes"]), "models": tuple(told["models"])})
 
     @property
     def visibility(self) -> Visibility:

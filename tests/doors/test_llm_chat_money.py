@@ -5,11 +5,10 @@ from typing import Any
 
 from aether.demo.model import Reply, ScriptedModel
 from aether.models import AuditEntry
-from tests.doors import test_llm_chat as base
 from tests.doors.calls import TA_LEO, actions, count
-from tests.doors.test_llm_chat import Doors, doors, events_of, model, model_url, said
+from tests.doors.test_llm_chat import doors, events_of, model, model_url, said
+from tests.schema.both import Doors
 
-pytestmark = base.pytestmark
 LIMITED: Any = {**TA_LEO, "max_tokens_per_day": 100}
 
 

@@ -20,7 +20,10 @@ async def told() -> list[tuple[int, str]]:
 async def test_a_reply_that_is_asked_for_anew_replaces_what_was_told() -> None:
     lease = Lease(execution_id=7, token=1, run=1, tries=0, seconds=30)
 
-    async with asyncio.timeout(20), Speech(Settings(), lease, position=2, round=1) as speech:
+    async with (
+        asyncio.timeout(20),
+        Speech(Settings.model_validate({}), lease, position=2, round=1) as speech,
+    ):
         speech.hear("The first model said ")
         while not await told():  # noqa: ASYNC110 # written by a task of its own
             await asyncio.sleep(0.01)

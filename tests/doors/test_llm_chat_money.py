@@ -6,7 +6,7 @@ from typing import Any
 from aether.demo.model import Reply, ScriptedModel
 from aether.models import AuditEntry
 from tests.doors.calls import TA_LEO, actions, count
-from tests.doors.test_llm_chat import doors, events_of, model, model_url, said
+from tests.doors.test_llm_chat import LLM_CHAT, doors, events_of, model, model_url, said
 from tests.schema.both import Doors
 
 LIMITED: Any = {**TA_LEO, "max_tokens_per_day": 100}
@@ -20,7 +20,7 @@ async def test_a_chat_is_counted_in_the_day_and_told_by_the_report(
 
     await doors.post("/api/llm/chat", said(agent_id="ta_leo", project_id=7), 200)
 
-    report = await doors.get("/api/usage/report?group_by=project")
+    report = await doors.get("/api/usage/report?by=project")
     assert [(one["project_id"], one["llm_calls"], one["total_tokens"]) for one in report] == [
         (7, 1, 64)
     ]
@@ -37,7 +37,7 @@ async def test_an_agent_that_has_spent_its_day_is_asked_nothing_more(
     why = await doors.refused("POST", "/api/llm/chat", said(agent_id="ta_leo"), 429)
     events = await events_of(doors, said(agent_id="ta_leo"))
     asked = {"agentId": "ta_leo", "messages": [{"role": "USER", "content": "x"}]}
-    graphql = await doors.refused_by_graphql(base.LLM_CHAT, input=asked)
+    graphql = await doors.refused_by_graphql(LLM_CHAT, input=asked)
 
     said_why = "agent ta_leo has used 101 of 100 tokens (max_tokens_per_day); nothing more is spent"
     assert why == said_why

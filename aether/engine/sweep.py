@@ -90,7 +90,8 @@ PRUNED: Final = (
     ("llm_call", "created_at", ""),
     ("audit_entry", "created_at", ""),
     ("limit_notice", "created_at", ""),
-    ("usage_day", "day", ""),
+    # limits of this month count its days, however short history is kept
+    ("usage_day", "day", "AND day < date_trunc('month', now() AT TIME ZONE 'UTC')"),
 )
 """Table, age, condition; executions first, since all that belongs to one goes after it."""
 

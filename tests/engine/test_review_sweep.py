@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from aether import queue as queue_module
 from aether import scheduler
 from aether.config import Settings
-from aether.db import row, rows
+from aether.db import pool, row, rows
+from aether.embedded.postgres import Postgres
 from aether.engine import sweep as stage
 from aether.queue import Job, Queue
+from tests.conftest import make_database
 from tests.fakes import RecordingQueue
 
 HISTORY = """
@@ -30,10 +33,24 @@ async def plan_of(sql: str, *parameters: Any) -> str:
     return told if isinstance(told, str) else json.dumps(told)
 
 
+@pytest.fixture(scope="module")
+def long_history(postgres: Postgres) -> str:
+    """A database of this module's own with many runs, made once; its address."""
+
+    async def made() -> str:
+        url = await make_database(postgres, "long_history")
+        async with pool(url, size=1):
+            await rows(HISTORY)
+            await rows("ANALYZE task_execution")
+        return url
+
+    return asyncio.run(made())
+
+
 @pytest.fixture
-async def history(database: str) -> None:
-    await rows(HISTORY)
-    await rows("ANALYZE task_execution")
+async def history(long_history: str) -> AsyncIterator[None]:
+    async with pool(long_history, size=2):
+        yield
 
 
 async def test_the_sweep_reads_unfinished_rows_only_however_long_the_history(

@@ -176,8 +176,10 @@ async def test_a_model_whose_name_begins_another_ones_is_not_taken_for_it(
     await remember("k", "tokens are in a cookie")
 
     for model, needed in (
-        ("text-embedding-3-large", False), ("text-embedding-3", True), ("text_embedding-3-large", True),
-    ):  # fmt: skip
+        ("text-embedding-3-large", False),
+        ("text-embedding-3", True),
+        ("text_embedding-3-large", True),
+    ):
         other = settings.model_copy(update={"embedding_model": model})
         assert await stage.is_needed(other) is needed
 

@@ -147,6 +147,7 @@ async def _start(plan: Plan, delivery_id: int) -> Receipt:
             delivery_id, BOT_RUNS_AN_HOUR, plan.event.project_names[:1], plan.event.subject
             and plan.event.subject.key,
         )  # fmt: skip
+        await cancel_older(plan, delivery_id, ())
         return _receipt("ignored", plan, delivery_id, [])
     if not plan.routing.starts:
         log.info("delivery %s starts nothing: %s", delivery_id, plan.routing.reason)

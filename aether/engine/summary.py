@@ -29,9 +29,12 @@ MOST_TRIES: Final = 3
 PATIENCE_SECONDS: Final = 600.0  # a hint older than this was lost, or its summary failed
 
 CLAIM: Final = """
-UPDATE task_execution SET summary_tries = summary_tries + 1
-WHERE id = $1 AND status = 'succeeded' AND summary_tries < $2 RETURNING id
+UPDATE task_execution SET summary_tries = summary_tries + 1,
+  run_after = now() + make_interval(secs => $3)
+WHERE id = $1 AND status = 'succeeded' AND summary_tries < $2
+  AND (run_after IS NULL OR run_after <= now()) RETURNING id
 """
+"""``run_after`` is until when it is being summarized, so that a doubled hint costs nothing."""
 
 WANTED: Final = """
 UPDATE task_execution SET enqueued_at = now()
@@ -52,7 +55,7 @@ async def summarize(runtime: Runtime, execution_id: int) -> None:
 
     A failure is logged, and tried again later, three times at most.
     """
-    if await row(CLAIM, execution_id, MOST_TRIES) is None:
+    if await row(CLAIM, execution_id, MOST_TRIES, PATIENCE_SECONDS) is None:
         return
     execution = await TaskExecution.get(id=execution_id)
     task = await TaskDefinition.get_or_none(id=execution.task_id)
@@ -61,8 +64,12 @@ async def summarize(runtime: Runtime, execution_id: int) -> None:
             await _summarize(runtime, execution, task)
     except AetherError as error:
         log.warning("execution %s is not summarized: %s", execution_id, error)
+        await rows("UPDATE task_execution SET run_after = NULL WHERE id = $1", execution_id)
         return
-    await rows("UPDATE task_execution SET summary_tries = NULL WHERE id = $1", execution_id)
+    await rows(
+        "UPDATE task_execution SET summary_tries = NULL, run_after = NULL WHERE id = $1",
+        execution_id,
+    )
 
 
 async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefinition) -> None:

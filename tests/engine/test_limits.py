@@ -314,3 +314,24 @@ async def test_a_newer_event_replaces_the_older_run_of_the_same_task_and_item(
     assert (await TaskExecution.get(id=other)).status == "queued"
     assert (await event(world, "edited")).status == "duplicate"
     assert (await TaskExecution.get(id=newer.executions[0])).status == "queued"
+
+
+async def test_a_bot_that_had_its_share_still_ends_what_its_closing_makes_pointless(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await TaskDefinition.filter(id="triage").update(cancel_on_close=True)
+    older = await world.opened(7)
+    await rows(
+        "INSERT INTO trigger_task_mapping (canonical_trigger, task_id)"
+        " VALUES ('issue.closed', 'triage')"
+    )
+    monkeypatch.setattr("aether.engine.receive.BOT_RUNS_AN_HOUR", 0)
+    payload = world.github.opened_payload(base.REPO, 7) | {"action": "closed"}
+    payload["sender"] = {"login": "helper[bot]", "type": "Bot", "id": 9}
+    headers = {"x-github-event": "issues", "x-github-delivery": "closed-by-a-bot"}
+    told = SOURCES[0].extract(headers, json.dumps(payload).encode())
+
+    receipt = await receive(world.runtime, told, slug="github")
+
+    assert (receipt.status, receipt.executions) == ("ignored", [])
+    assert (await TaskExecution.get(id=older)).status == "cancelled"

@@ -123,7 +123,7 @@ class Effects:
             intent = await self._intend_comment(subject, part_key, text)
         body = self._body(intent)
         if not self._settings.tracker_updates_enabled:
-            return await self._not_sent(intent, "comment.not_sent")
+            return await self._not_sent(intent, subject, "comment.not_sent")
         digest = _digest({"body": body})
         if intent.status is EffectStatus.SENT and intent.content_hash == digest:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
@@ -134,7 +134,8 @@ class Effects:
             await self._failed(intent, error, part_key)
             raise
         reached("comment posted")
-        return await self._sent(intent, posted, digest, action, {"characters": len(body)})
+        detail = {"characters": len(body)}
+        return await self._sent(intent, subject, posted, digest, action, detail)
 
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
@@ -190,7 +191,7 @@ class Effects:
             await fence(self._lease)
             intent = await self._intend(key, kind, subject, content)
         if not self._settings.tracker_updates_enabled:
-            return await self._not_sent(intent, f"{kind}.not_sent")
+            return await self._not_sent(intent, subject, f"{kind}.not_sent")
         if intent.status is EffectStatus.SENT:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         try:
@@ -200,7 +201,9 @@ class Effects:
         except AetherError as error:
             await self._failed(intent, error)
             raise
-        return await self._sent(intent, posted, intent.content_hash, f"item.{kind}", content)
+        return await self._sent(
+            intent, subject, posted, intent.content_hash, f"item.{kind}", content
+        )
 
     async def _place_comment(
         self, subject: Subject, intent: _Intent, body: str
@@ -330,7 +333,13 @@ class Effects:
         )
 
     async def _sent(
-        self, intent: _Intent, posted: Posted, digest: str, action: str, detail: dict[str, Any]
+        self,
+        intent: _Intent,
+        subject: Subject,
+        posted: Posted,
+        digest: str,
+        action: str,
+        detail: dict[str, Any],
     ) -> Outcome:
         async with transaction():
             await fence(self._lease)
@@ -341,16 +350,16 @@ class Effects:
                 intent.id, EffectStatus.SENT, posted.id[:200], posted.url, digest,
                 (posted.bot_account or "")[:200] or None,
             )  # fmt: skip
-            await self._audit(action, {**detail, "url": posted.url, "id": posted.id})
+            await self._audit(action, subject, {**detail, "url": posted.url, "id": posted.id})
         return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
 
-    async def _not_sent(self, intent: _Intent, action: str) -> Outcome:
+    async def _not_sent(self, intent: _Intent, subject: Subject, action: str) -> Outcome:
         async with transaction():
             await fence(self._lease)
             await rows(
                 "UPDATE effect SET status = $2 WHERE id = $1", intent.id, EffectStatus.NOT_SENT
             )
-            await self._audit(action, {"reason": "TRACKER_UPDATES_ENABLED is false"})
+            await self._audit(action, subject, {"reason": "TRACKER_UPDATES_ENABLED is false"})
         return Outcome(status=EffectStatus.NOT_SENT)
 
     async def _failed(
@@ -378,15 +387,15 @@ class Effects:
                 intent.id, EffectStatus.FAILED, str(error), json.dumps(content),
             )  # fmt: skip
 
-    async def _audit(self, action: str, detail: Mapping[str, Any]) -> None:
+    async def _audit(self, action: str, subject: Subject, detail: Mapping[str, Any]) -> None:
         await audit.record(
             action,
             agent_id=self._agent_id,
             execution_id=self._lease.execution_id,
             detail={
                 "source": self._source.name,
-                "project": self._subject.project,
-                "item": self._subject.key,
+                "project": subject.project,
+                "item": subject.key,
                 **detail,
             },
         )

@@ -40,9 +40,7 @@ async def test_an_agent_that_has_spent_its_day_is_asked_nothing_more(
     asked = {"agentId": "ta_leo", "messages": [{"role": "USER", "content": "x"}]}
     graphql = await doors.refused_by_graphql(base.LLM_CHAT, input=asked)
 
-    said_why = (
-        "agent ta_leo has used 101 of 100 tokens (max_tokens_per_day); nothing more is spent"
-    )
+    said_why = "agent ta_leo has used 101 of 100 tokens (max_tokens_per_day); nothing more is spent"
     assert why == said_why
     assert events == [("error", {"error": said_why})]
     assert graphql == (said_why, "RATE_LIMITED")

@@ -131,6 +131,7 @@ class Effects:
         place = None
         async with transaction():
             await fence(self._lease)
+<<<<<<< HEAD
             if is_on and self._one_comment_of is not None:
                 place = await standing.begin(self._one_comment_of, target)
             intent = await intend_comment(self._lease, target, key, part_key, text)
@@ -139,6 +140,14 @@ class Effects:
         body = await asyncio.to_thread(self._body, intent)
         is_there = intent.content_hash == digest({"body": body})
         if intent.status is EffectStatus.SENT and is_there:
+=======
+            intent = await self._intend_comment(subject, part_key, text)
+        body = self._body(intent)
+        if not self._settings.tracker_updates_enabled:
+            return await self._not_sent(intent, subject, "comment.not_sent")
+        digest = _digest({"body": body})
+        if intent.status is EffectStatus.SENT and intent.content_hash == digest:
+>>>>>>> h-guard
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         reached("comment intended")
         try:
@@ -152,10 +161,15 @@ class Effects:
         if placed is None:
             return await self._not_sent(intent, "comment.superseded", NEWER)
         reached("comment posted")
+<<<<<<< HEAD
         return await self._sent(
             intent, placed.posted, digest({"body": placed.body}), placed.action,
             {"characters": len(placed.body), **placed.detail}, turn=placed.turn,
         )  # fmt: skip
+=======
+        detail = {"characters": len(body)}
+        return await self._sent(intent, subject, posted, digest, action, detail)
+>>>>>>> h-guard
 
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
@@ -250,7 +264,11 @@ class Effects:
             await fence(self._lease)
             intent = await intend(self._lease, self._target(subject), key, kind, content)
         if not self._settings.tracker_updates_enabled:
+<<<<<<< HEAD
             return await self._not_sent(intent, f"{kind}.not_sent", SWITCHED_OFF)
+=======
+            return await self._not_sent(intent, subject, f"{kind}.not_sent")
+>>>>>>> h-guard
         if intent.status is EffectStatus.SENT:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         try:
@@ -260,7 +278,9 @@ class Effects:
         except AetherError as error:
             await self._failed(intent, error)
             raise
-        return await self._sent(intent, posted, intent.content_hash, f"item.{kind}", content)
+        return await self._sent(
+            intent, subject, posted, intent.content_hash, f"item.{kind}", content
+        )
 
     def _target(self, subject: Subject) -> Target:
         return Target(source=self._source.name, site=self._site, subject=subject)
@@ -295,6 +315,7 @@ class Effects:
 
     async def _sent(
         self,
+<<<<<<< HEAD
         intent: Intent,
         posted: Posted,
         content_hash: str,
@@ -302,6 +323,14 @@ class Effects:
         detail: Mapping[str, Any],
         *,
         turn: Standing | None = None,
+=======
+        intent: _Intent,
+        subject: Subject,
+        posted: Posted,
+        digest: str,
+        action: str,
+        detail: dict[str, Any],
+>>>>>>> h-guard
     ) -> Outcome:
         async with transaction():
             await fence(self._lease)
@@ -314,18 +343,27 @@ class Effects:
                 intent.id, EffectStatus.SENT, posted.id[:200], posted.url, content_hash,
                 (posted.bot_account or "")[:200] or None,
             )  # fmt: skip
-            await self._audit(action, {**detail, "url": posted.url, "id": posted.id})
+            await self._audit(action, subject, {**detail, "url": posted.url, "id": posted.id})
         return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
 
+<<<<<<< HEAD
     async def _not_sent(self, intent: Intent, action: str, why: str) -> Outcome:
         reason = "TRACKER_UPDATES_ENABLED is false" if why == SWITCHED_OFF else why
+=======
+    async def _not_sent(self, intent: _Intent, subject: Subject, action: str) -> Outcome:
+>>>>>>> h-guard
         async with transaction():
             await fence(self._lease)
             await rows(
                 "UPDATE effect SET status = $2 WHERE id = $1", intent.id, EffectStatus.NOT_SENT
             )
+<<<<<<< HEAD
             await self._audit(action, {"reason": reason})
         return Outcome(status=EffectStatus.NOT_SENT, why=why)
+=======
+            await self._audit(action, subject, {"reason": "TRACKER_UPDATES_ENABLED is false"})
+        return Outcome(status=EffectStatus.NOT_SENT)
+>>>>>>> h-guard
 
     async def _failed(
         self, intent: Intent, error: AetherError, part_key: str | None = None
@@ -352,15 +390,15 @@ class Effects:
                 intent.id, EffectStatus.FAILED, str(error), json.dumps(content),
             )  # fmt: skip
 
-    async def _audit(self, action: str, detail: Mapping[str, Any]) -> None:
+    async def _audit(self, action: str, subject: Subject, detail: Mapping[str, Any]) -> None:
         await audit.record(
             action,
             agent_id=self._agent_id,
             execution_id=self._lease.execution_id,
             detail={
                 "source": self._source.name,
-                "project": self._subject.project,
-                "item": self._subject.key,
+                "project": subject.project,
+                "item": subject.key,
                 **detail,
             },
         )

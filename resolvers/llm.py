@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from pydantic.types import Strict
 
-from aether import aside
+from aether import aside, audit
 from aether.engine.chat import Answer, Asked, opening
 from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, RateLimitedError
@@ -161,6 +161,7 @@ async def _asked(new: NewChat) -> Asked:
         use_tools=new.use_tools,
         project_id=new.project_id,
         scopes=tuple(one.value for one in new.memory_scopes),
+        origin=audit.origin(),
     )
     seen = asked.visibility if new.use_memory else None
     opened = await opening(runtime().settings, agent, seen, asked.messages)

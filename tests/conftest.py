@@ -89,7 +89,9 @@ async def emptied(url: str) -> str:
                WHERE schemaname = 'public'
                  AND tablename NOT IN ('tortoise_migrations', 'configuration_version')"""
         )
-        await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        await connection.execute(
+            f"SET aether.prune = 'on'; TRUNCATE {tables} RESTART IDENTITY CASCADE"
+        )
     finally:
         await connection.close()
     return url

@@ -50,6 +50,7 @@ class Asked:
     use_tools: bool = False
     project_id: int | None = None
     scopes: tuple[str, ...] = ()
+    origin: str | None = None  # where the caller comes from, for the audit log
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
@@ -221,6 +222,11 @@ async def _recorded(record: Coroutine[Any, Any, None]) -> None:
 
 
 async def _record(asked: Asked, reply: chat.Reply) -> None:
+    with audit.coming_from(asked.origin):
+        await _write(asked, reply)
+
+
+async def _write(asked: Asked, reply: chat.Reply) -> None:
     usage = reply.usage
     async with transaction():
         await rows(

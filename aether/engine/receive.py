@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from aether import audit
 from aether.db import row, rows, transaction
 from aether.engine import configuration
 from aether.engine.bounds import cancel_older, within_rates
@@ -104,6 +105,13 @@ async def _store(plan: Plan) -> Receipt:
             raise _StaleConfigurationError
         if stored["id"] is None:
             return await _again(plan)
+        if plan.replay_of is not None:
+            await audit.record(
+                "delivery.replayed",
+                delivery_id=int(stored["id"]),
+                caller="api",
+                detail={"replay_of": plan.replay_of},
+            )
         return await _start(plan, int(stored["id"]))
 
 

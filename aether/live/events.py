@@ -29,6 +29,7 @@ class LiveKind(StrEnum):
     MESSAGE = "message"  #: A reply of the model was stored.
     TOOL = "tool"  #: A tool call was run and stored.
     TEXT = "text"  #: A piece of a reply that is still being written.
+    APPROVAL = "approval"  #: A person was asked, or has decided, or it is over without.
     WATCHDOG = "watchdog"  #: A warning or error was stored.
 
 

@@ -131,23 +131,14 @@ class Effects:
         place = None
         async with transaction():
             await fence(self._lease)
-<<<<<<< HEAD
             if is_on and self._one_comment_of is not None:
                 place = await standing.begin(self._one_comment_of, target)
             intent = await intend_comment(self._lease, target, key, part_key, text)
         if not is_on:
-            return await self._not_sent(intent, "comment.not_sent", SWITCHED_OFF)
+            return await self._not_sent(intent, target.subject, "comment.not_sent", SWITCHED_OFF)
         body = await asyncio.to_thread(self._body, intent)
         is_there = intent.content_hash == digest({"body": body})
         if intent.status is EffectStatus.SENT and is_there:
-=======
-            intent = await self._intend_comment(subject, part_key, text)
-        body = self._body(intent)
-        if not self._settings.tracker_updates_enabled:
-            return await self._not_sent(intent, subject, "comment.not_sent")
-        digest = _digest({"body": body})
-        if intent.status is EffectStatus.SENT and intent.content_hash == digest:
->>>>>>> h-guard
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         reached("comment intended")
         try:
@@ -159,17 +150,12 @@ class Effects:
             await self._failed(intent, error, part_key)
             raise
         if placed is None:
-            return await self._not_sent(intent, "comment.superseded", NEWER)
+            return await self._not_sent(intent, target.subject, "comment.superseded", NEWER)
         reached("comment posted")
-<<<<<<< HEAD
         return await self._sent(
-            intent, placed.posted, digest({"body": placed.body}), placed.action,
+            intent, target.subject, placed.posted, digest({"body": placed.body}), placed.action,
             {"characters": len(placed.body), **placed.detail}, turn=placed.turn,
         )  # fmt: skip
-=======
-        detail = {"characters": len(body)}
-        return await self._sent(intent, subject, posted, digest, action, detail)
->>>>>>> h-guard
 
     async def change(
         self, key: str, kind: str, subject: Subject, changes: ItemChanges, content: dict[str, Any]
@@ -264,11 +250,7 @@ class Effects:
             await fence(self._lease)
             intent = await intend(self._lease, self._target(subject), key, kind, content)
         if not self._settings.tracker_updates_enabled:
-<<<<<<< HEAD
-            return await self._not_sent(intent, f"{kind}.not_sent", SWITCHED_OFF)
-=======
-            return await self._not_sent(intent, subject, f"{kind}.not_sent")
->>>>>>> h-guard
+            return await self._not_sent(intent, subject, f"{kind}.not_sent", SWITCHED_OFF)
         if intent.status is EffectStatus.SENT:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         try:
@@ -315,22 +297,14 @@ class Effects:
 
     async def _sent(
         self,
-<<<<<<< HEAD
         intent: Intent,
+        subject: Subject,
         posted: Posted,
         content_hash: str,
         action: str,
         detail: Mapping[str, Any],
         *,
         turn: Standing | None = None,
-=======
-        intent: _Intent,
-        subject: Subject,
-        posted: Posted,
-        digest: str,
-        action: str,
-        detail: dict[str, Any],
->>>>>>> h-guard
     ) -> Outcome:
         async with transaction():
             await fence(self._lease)
@@ -346,24 +320,15 @@ class Effects:
             await self._audit(action, subject, {**detail, "url": posted.url, "id": posted.id})
         return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
 
-<<<<<<< HEAD
-    async def _not_sent(self, intent: Intent, action: str, why: str) -> Outcome:
+    async def _not_sent(self, intent: Intent, subject: Subject, action: str, why: str) -> Outcome:
         reason = "TRACKER_UPDATES_ENABLED is false" if why == SWITCHED_OFF else why
-=======
-    async def _not_sent(self, intent: _Intent, subject: Subject, action: str) -> Outcome:
->>>>>>> h-guard
         async with transaction():
             await fence(self._lease)
             await rows(
                 "UPDATE effect SET status = $2 WHERE id = $1", intent.id, EffectStatus.NOT_SENT
             )
-<<<<<<< HEAD
-            await self._audit(action, {"reason": reason})
+            await self._audit(action, subject, {"reason": reason})
         return Outcome(status=EffectStatus.NOT_SENT, why=why)
-=======
-            await self._audit(action, subject, {"reason": "TRACKER_UPDATES_ENABLED is false"})
-        return Outcome(status=EffectStatus.NOT_SENT)
->>>>>>> h-guard
 
     async def _failed(
         self, intent: Intent, error: AetherError, part_key: str | None = None

@@ -30,7 +30,7 @@ APPROVALS = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("aether", "0012_summaries")]
+    dependencies = [("aether", "0013_answers")]
 
     initial = False
 

@@ -56,7 +56,7 @@ async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
     At most 128, which is what a model's provider takes; the built-in ones first.
     """
     lists = [one for one in (agent.tools if agent else None, task.tools) if one is not None]
-    names = [name for name in TOOLS if all(_lists(one, name) for one in lists)]
+    names = [name for name in TOOLS if all(is_listed_in(one, name) for one in lists)]
     found = await ToolDefinition.filter(enabled=True, name__in=names).order_by("id")
     offered = [
         Offer(
@@ -70,9 +70,9 @@ async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
         for one in found
     ]
     for tool in await mcp_servers.offered(agent.id if agent else None):
-        is_listed = any(_lists(one, tool.name) for one in lists)
+        is_listed = any(is_listed_in(one, tool.name) for one in lists)
         may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_listed
-        if may and all(_lists(one, tool.name) for one in lists):
+        if may and all(is_listed_in(one, tool.name) for one in lists):
             offered.append(
                 Offer(
                     name=tool.name,
@@ -89,11 +89,10 @@ async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
     return {one.name: one for one in offered[:MOST_OFFERED]}
 
 
-def _lists(allowed: Sequence[str], name: str) -> bool:
-    """Whether a list of allowed tools has ``name``; ``mcp_docs_*`` has all that begin so."""
-    return name in allowed or any(
-        one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1])
-        for one in allowed
+def is_listed_in(names: Sequence[str], name: str) -> bool:
+    """Whether a list of tools has ``name``; ``mcp_docs_*`` has all that begin so."""
+    return name in names or any(
+        one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1]) for one in names
     )
 
 

@@ -353,7 +353,7 @@ async def _run_calls(run: Run, talk: Conversation, toolbox: Toolbox) -> None:
 
 async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
     """What may be posted of ``text``; None where a person refused it, and the model is told."""
-    if not run.task.approve_answer or run.effects is None or await run.effects.has_spoken():
+    if run.effects is None or await run.effects.has_spoken():
         return text
     verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
     if not verdict.is_refused:

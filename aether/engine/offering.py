@@ -117,7 +117,7 @@ async def _foreign(
 ) -> list[tuple[Offer, str | None]]:
     found = []
     for tool in await mcp_servers.serving(agent.id if agent else None):
-        is_named = any(_lists(one, tool.name) for one in lists.values())
+        is_named = any(is_listed_in(one, tool.name) for one in lists.values())
         may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_named
         why_not = tool.why_not or (
             None if may else "it writes, and is offered only where a list of tools names it"
@@ -137,12 +137,12 @@ async def _foreign(
 
 def _unlisted(name: str, lists: Mapping[str, Sequence[str]]) -> str | None:
     for owner, allowed in lists.items():
-        if not _lists(allowed, name):
+        if not is_listed_in(allowed, name):
             return f"the tools of {owner} do not name it"
     return None
 
 
-def _lists(allowed: Sequence[str], name: str) -> bool:
+def is_listed_in(allowed: Sequence[str], name: str) -> bool:
     """Whether a list of allowed tools has ``name``; ``mcp_docs_*`` has all that begin so."""
     return name in allowed or any(
         one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1])

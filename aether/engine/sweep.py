@@ -70,6 +70,7 @@ async def prune(settings: Settings) -> None:
         await _prune_history(settings.retention_days)
 
 
+_NO_LIMIT_COUNTS_IT: Final = "AND {column} < date_trunc('month', now() AT TIME ZONE 'UTC')"
 _NO_EXECUTION: Final = """AND NOT EXISTS (
   SELECT 1 FROM task_execution AS kept WHERE kept.id = {table}.execution_id)"""
 
@@ -89,9 +90,8 @@ PRUNED: Final = (
     ),
     ("llm_call", "created_at", ""),
     ("audit_entry", "created_at", ""),
-    ("limit_notice", "created_at", ""),
-    # limits of this month count its days, however short history is kept
-    ("usage_day", "day", "AND day < date_trunc('month', now() AT TIME ZONE 'UTC')"),
+    ("limit_notice", "created_at", _NO_LIMIT_COUNTS_IT),
+    ("usage_day", "day", _NO_LIMIT_COUNTS_IT),
 )
 """Table, age, condition; executions first, since all that belongs to one goes after it."""
 
@@ -99,7 +99,7 @@ PRUNED: Final = (
 async def _prune_history(days: int) -> None:
     """In batches, so that no delete holds its locks for long; unfinished work is kept whole."""
     for table, column, condition in PRUNED:
-        only = condition.format(table=table)
+        only = condition.format(table=table, column=column)
         while True:
             async with transaction():
                 await rows("SELECT set_config('aether.prune', 'on', true)")

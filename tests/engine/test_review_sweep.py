@@ -217,3 +217,27 @@ async def test_pruning_takes_expired_memories_and_old_watchdog_entries_and_no_ot
     entries = await rows("SELECT message FROM watchdog_entry")
     assert [one["key"] for one in memories] == ["ever", "later"]
     assert [one["message"] for one in entries] == ["new"]
+
+
+async def test_what_this_month_has_cost_is_kept_while_a_limit_counts_it(database: str) -> None:
+    await rows(
+        """INSERT INTO usage_day (day, agent_id, model, llm_calls, prompt_tokens,
+             completion_tokens, cost_usd)
+           SELECT day, 'pm_sarah', 'gpt-4o', 1, 10, 0, 1
+           FROM unnest(ARRAY[date_trunc('month', now() AT TIME ZONE 'UTC')::date,
+             (now() - interval '40 days')::date]) AS day"""
+    )
+    await rows(
+        """INSERT INTO limit_notice (of, "limit", period, level, created_at)
+           SELECT 'agent pm_sarah', 'max_tokens_per_month', to_char(at, 'YYYY-MM'), 'near', at
+           FROM unnest(ARRAY[date_trunc('month', now()), now() - interval '40 days']) AS at"""
+    )
+    settings = Settings.from_environment({"DATABASE_URL": database, "RETENTION_DAYS": "1"})
+
+    await stage.prune(settings)
+
+    for table, column in (("usage_day", "day"), ("limit_notice", "created_at")):
+        kept = await rows(
+            f"SELECT {column} >= date_trunc('month', now()) AS is_counted FROM {table}"  # noqa: S608 # ours
+        )
+        assert [one["is_counted"] for one in kept] == [True]

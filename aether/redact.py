@@ -20,7 +20,7 @@ SHORTEST: Final = 6  # a shorter value may be an ordinary word; taking it out wo
 SHORTEST_FROM_ENVIRONMENT: Final = 8
 SHORTEST_IN_CONTENT: Final = 8
 LONGEST_WORD: Final = 16  # letters alone, and fewer: a word that a text may well hold
-PEM_LINE: Final = 32
+PEM_LINE: Final = 16
 MOST_LEARNT: Final = 5_000
 
 _SECRET_NAMES: Final = re.compile(

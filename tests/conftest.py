@@ -12,6 +12,7 @@ import pytest
 from aether import db, redact
 from aether.embedded.postgres import Postgres
 from aether.embedded.valkey import Valkey
+from aether.engine import known_secrets
 
 _numbers = itertools.count(1)
 
@@ -31,6 +32,7 @@ def nothing_learnt() -> Iterator[None]:
     """No test knows the secrets that another one has stored."""
     yield
     redact.forget()
+    known_secrets.forget()
 
 
 @pytest.fixture(scope="session")

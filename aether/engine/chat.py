@@ -19,6 +19,7 @@ from aether.config import Settings
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.engine import limits
 from aether.engine.chat_tools import Lookups
+from aether.engine.known_secrets import learn_stored
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, prompts
 from aether.llm.ask import ask
@@ -162,6 +163,7 @@ async def _converse(
     on_tool: Callable[[str], None] | None,
     on_again: Callable[[], None] | None,
 ) -> Answer:
+    await learn_stored(settings)
     agent = await Agent.get_or_none(id=asked.agent_id) if asked.agent_id else None
     project = await Project.get_or_none(id=asked.project_id) if asked.project_id else None
     lookups = (

@@ -23,6 +23,7 @@ from aether.engine.approvals import Asker
 from aether.engine.assign import Assignment, assign
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
+from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Offer, Toolbox, offers
 from aether.engine.runtime import Runtime
 from aether.engine.tool_calls import changed_by_person, refused_by_person, run_call
@@ -241,6 +242,7 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
 
 
 async def _prepare(runtime: Runtime, lease: Lease) -> Run:
+    await learn_stored(runtime.settings)
     execution = await TaskExecution.get(id=lease.execution_id)
     task = await TaskDefinition.get_or_none(id=execution.task_id)
     delivery = await Delivery.get_or_none(id=execution.delivery_id)

@@ -19,6 +19,7 @@ from aether import audit, checkpoints, sources
 from aether.config import Settings
 from aether.credentials import RenewingConnection
 from aether.db import UNAVAILABLE, row, rows, transaction
+from aether.engine.known_secrets import learn_stored
 from aether.engine.receive import receive
 from aether.engine.runtime import Runtime
 from aether.errors import (
@@ -101,6 +102,7 @@ async def poll_source(runtime: Runtime, id: int) -> None:
         return
     try:
         async with _held(poll):
+            await learn_stored(runtime.settings)
             has_more = await _turn(runtime, poll)
     except LeaseLostError:
         log.info("poll source %s is somebody else's now, or was changed", id)

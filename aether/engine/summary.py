@@ -13,6 +13,7 @@ from typing import Any, Final
 from aether import audit, spending
 from aether.db import row, rows, transaction
 from aether.engine import limits
+from aether.engine.known_secrets import learn_stored
 from aether.engine.opening import visibility
 from aether.engine.runtime import Runtime
 from aether.errors import AetherError, UpstreamError
@@ -74,6 +75,7 @@ async def summarize(runtime: Runtime, execution_id: int) -> None:
 
 async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefinition) -> None:
     settings = runtime.settings
+    await learn_stored(settings)
     agent = await Agent.get_or_none(id=execution.agent_id) if execution.agent_id else None
     project = await Project.get_or_none(id=execution.project_id)
     if project is None:

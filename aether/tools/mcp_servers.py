@@ -15,7 +15,7 @@ from aether.db import row, rows, transaction
 from aether.errors import UpstreamError
 from aether.leases import fence
 from aether.reach import Reach
-from aether.redact import learn, redact
+from aether.redact import Mask, learn, redact
 from aether.tools import mcp
 from aether.tools.base import RefusedError, Tool, ToolContext
 from aether.tools.mcp import McpEndpoint, ToolFailedError
@@ -110,9 +110,11 @@ async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any
         ) from None
     tools: dict[str, dict[str, Any]] = {}
     errors = []
+    mask = Mask(settings)
     for one in found.tools:
         try:
-            made = definition(one)
+            # a server may say our own header back to us, in a text that every model is shown
+            made = definition(json.loads(endpoint.redact(mask.whole(json.dumps(one)))))
             if tools.setdefault(made["name"], made) != made:
                 errors.append(
                     f"MCP server {quoted(endpoint.name)}: two tools {quoted(made['name'])}"

@@ -227,9 +227,6 @@ async def test_every_write_at_rest_is_told_once_with_its_caller(walk: Walk) -> N
     assert leaked["n"] == 0
 
 
-# fmt: skip
-
-
 async def test_every_mutation_is_told_once_with_its_caller(walk: Walk) -> None:
     ask, ids, doors = walk.graphql, walk.ids, walk.doors
     id_of: Callable[[str], str] = lambda name: f'id: "{ids[name]}"'  # noqa: E731
@@ -424,9 +421,6 @@ async def test_every_mutation_is_told_once_with_its_caller(walk: Walk) -> None:
     mutations = whole_schema()._schema.mutation_type
     assert mutations is not None
     assert set(mutations.fields) - set(walk.walked) == set()
-
-
-# fmt: skip
 
 
 async def test_reading_leaves_nothing_in_the_log(walk: Walk) -> None:

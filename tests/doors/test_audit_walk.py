@@ -1,7 +1,7 @@
 """Whatever changes something at either door is told in the audit log: who, what, from where."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,13 +15,11 @@ from aether.demo.serving import serving
 from aether.llm import chat
 from rest_compat import OPS
 from tests.aside.here import AsideHere
-from tests.doors import test_llm_chat as of_chats
 from tests.doors.calls import PM_ANALYZE, PM_SARAH, execution, issue_opened
 from tests.doors.test_approvals import waiting
 from tests.mcp.toolbox import Toolbox
 from tests.schema.both import Doors, both_doors, whole_schema
 
-pytestmark = of_chats.pytestmark
 KEY: Final = "key-key-key-key-key-key-key-key-key-key"
 READS: Final = {
     "POST /api/deliveries/simulate",
@@ -58,6 +56,7 @@ class Walk:
         await self._told(name, action, last, "rest 127.0.0.1")
         told = answer.json() if answer.content else None
         if keep:
+            assert told is not None
             self.ids[keep] = told["id"]
         return told
 
@@ -72,8 +71,8 @@ class Walk:
 
     async def _told(self, name: str, action: str, last: int, origin: str) -> None:
         found = await rows(
-            """SELECT action, caller, origin, detail, created_at, agent_id, execution_id FROM audit_entry
-               WHERE id > $1 AND caller IS NOT NULL ORDER BY id""",
+            """SELECT action, caller, origin, detail, created_at, agent_id, execution_id
+               FROM audit_entry WHERE id > $1 AND caller IS NOT NULL ORDER BY id""",
             last,
         )
         assert [one["action"] for one in found] == [action], name
@@ -90,10 +89,10 @@ async def newest() -> int:
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
+def model() -> ScriptedModel:
     made = ScriptedModel()
     made.say(lambda _: Reply.text("Because."))
-    yield made
+    return made
 
 
 @pytest.fixture
@@ -430,9 +429,9 @@ async def test_reading_leaves_nothing_in_the_log(walk: Walk) -> None:
     delivered = await doors.deliver(issue_opened())
     before = await newest()
 
-    for one in OPS:
-        if one.method == "GET":
-            path = one.path.replace(":path", "").format(
+    for op in OPS:
+        if op.method == "GET":
+            path = op.path.replace(":path", "").format(
                 id=delivered["delivery_id"], key="k", source="github", capability_id=1
             )
             await doors.client.get(path, timeout=30)

@@ -9,8 +9,8 @@ from aether.db import row, rows
 from aether.demo.model import Reply, by_turn
 from aether.engine import approvals
 from aether.engine.execute import execute
+from aether.engine.offering import Offer
 from aether.engine.restart import cancel, restart
-from aether.engine.tool_calls import Offer
 from aether.errors import ConflictError, NotFoundError
 from aether.models import Approval, AuditEntry, TaskDefinition, TaskExecution, ToolExecution
 from aether.vocabulary import ApprovalStatus, ToolEffect

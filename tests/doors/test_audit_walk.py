@@ -1,7 +1,7 @@
 """Whatever changes something at either door is told in the audit log: who, what, from where."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -72,8 +72,8 @@ class Walk:
 
     async def _told(self, name: str, action: str, last: int, origin: str) -> None:
         found = await rows(
-            """SELECT action, caller, origin, detail, created_at, agent_id, execution_id FROM audit_entry
-               WHERE id > $1 AND caller IS NOT NULL ORDER BY id""",
+            """SELECT action, caller, origin, detail, created_at, agent_id, execution_id
+               FROM audit_entry WHERE id > $1 AND caller IS NOT NULL ORDER BY id""",
             last,
         )
         assert [one["action"] for one in found] == [action], name
@@ -90,10 +90,10 @@ async def newest() -> int:
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
+def model() -> ScriptedModel:
     made = ScriptedModel()
     made.say(lambda _: Reply.text("Because."))
-    yield made
+    return made
 
 
 @pytest.fixture

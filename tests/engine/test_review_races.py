@@ -23,7 +23,7 @@ EVENT = SourceEvent(
 
 
 async def waiting(**changed: Any) -> TaskExecution:
-    values = {
+    values: dict[str, Any] = {
         "delivery_id": 1, "task_id": "triage", "canonical_trigger": "issue.created",
         "source": "jira", "project_key": "API", "item_key": "API-7", "item_kind": "issue",
     }  # fmt: skip

@@ -33,6 +33,9 @@ from schema.view import graphql_app
 log = logging.getLogger(__name__)
 
 POOL: Final = 20
+MAX_HEAD_BYTES: Final = 65_536
+"""Of a request's target and headers, which come before anybody is known by a token; what arrives
+in one piece is not cut."""
 
 
 def application(settings: Settings) -> ASGIApp:
@@ -135,12 +138,47 @@ def run(settings: Settings) -> int:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses what is no HTTP in the shape of every refusal; uvicorn writes plain text."""
+    """Refuses what is no HTTP in the shape of every refusal; uvicorn writes plain text.
+
+    And bounds what uvicorn keeps without one: the target, the headers, a chunked body's trailer.
+    """
+
+    _kept = 0  # bytes since the last thing that was complete
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        self._kept += len(data)
+        super().data_received(data)
+        if self._kept <= MAX_HEAD_BYTES or self.transport.is_closing():
+            return
+        if self._is_in_head:
+            self._refuse("431 Request Header Fields Too Large", "the head is too large")
+        else:  # its answer may be on the way
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._kept, self._is_in_head = 0, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._kept, self._is_in_head = 0, False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._kept = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._kept = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        body = json.dumps({"error": "not a valid HTTP request"}).encode()
+        self._refuse("400 Bad Request", "not a valid HTTP request")
+
+    def _refuse(self, status: str, text: str) -> None:
+        body = json.dumps({"error": text}).encode()
         head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)

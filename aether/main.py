@@ -1,5 +1,6 @@
 """Composition root of the web process: settings, pool, queue, GraphQL, REST."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -36,6 +37,8 @@ POOL: Final = 20
 MAX_HEAD_BYTES: Final = 65_536
 """Of a request's target and headers, which come before anybody is known by a token; what arrives
 in one piece is not cut."""
+HEAD_SECONDS: Final = 30.0
+"""Until a connection has told a whole head: each takes one of the files that a process may open."""
 
 
 def application(settings: Settings) -> ASGIApp:
@@ -140,11 +143,22 @@ def run(settings: Settings) -> int:
 class _Protocol(HttpToolsProtocol):
     """Refuses what is no HTTP in the shape of every refusal; uvicorn writes plain text.
 
-    And bounds what uvicorn keeps without one: the target, the headers, a chunked body's trailer.
+    And bounds what uvicorn keeps without one: the target, the headers, a chunked body's trailer;
+    and how long a head may take, from the connection or from its first byte.
     """
 
+    head_seconds: float = HEAD_SECONDS
     _kept = 0  # bytes since the last thing that was complete
     _is_in_head = True
+    _alarm: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._still()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._kept += len(data)
@@ -158,9 +172,11 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._kept, self._is_in_head = 0, True
+        self._await_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._still()
         self._kept, self._is_in_head = 0, False
         super().on_headers_complete()
 
@@ -174,6 +190,15 @@ class _Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse("400 Bad Request", "not a valid HTTP request")
+
+    def _await_head(self) -> None:
+        self._still()
+        self._alarm = self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def _still(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _refuse(self, status: str, text: str) -> None:
         body = json.dumps({"error": text}).encode()

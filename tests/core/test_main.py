@@ -1,5 +1,6 @@
 """The web process as a whole: what it says when it listens, when it cannot, when it stops."""
 
+import asyncio
 import os
 import re
 import select
@@ -11,6 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import httpx
+import pytest
+import uvicorn
+from starlette.responses import Response
+from uvicorn.server import ServerState
+
+from aether import main
 
 HANDSHAKE = (
     b"GET /api/agents HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -120,3 +127,35 @@ def test_a_head_or_a_trailer_without_end_is_not_kept_in_memory(database_url: str
     assert all(answer.endswith(b'{"error": "the head is too large"}') for _, answer in heads)
     assert all(number < 5_000_000 for number, _ in heads)
     assert (sent < 5_000_000, answer) == (True, b"")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (b"", 0),
+        (b"GET / HTTP/1.1\r\nHost: loc", 0),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGE", 1),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1POST / HTTP/1.1\r\n", 1),
+    ],
+)
+async def test_a_connection_that_never_tells_a_whole_head_is_closed(
+    sent: bytes, answers: int
+) -> None:
+    class Quick(main._Protocol):
+        head_seconds = 0.2
+
+    config = uvicorn.Config(Response(b"here"), lifespan="off", ws="none", log_config=None)
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Quick(config=config, server_state=ServerState(), app_state={}), "127.0.0.1", 0
+    )
+    async with server, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(sent)
+        answer = b""
+        with suppress(ConnectionError):
+            while part := await reader.read(1_000):
+                answer += part
+        writer.close()
+
+    assert answer.count(b"200 OK") == answers

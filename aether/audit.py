@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from aether.rendering import clean
 MAX_CHARACTERS: Final = 2000
 MAX_ITEMS: Final = 100
 MAX_DEPTH: Final = 8
+LONGEST_ORIGIN: Final = 200
 SECRET_WORDS: Final = frozenset(
     {
         "token", "tokens", "secret", "secrets", "password", "passwd", "passphrase", "authorization",
@@ -27,6 +30,24 @@ KEY_KINDS: Final = frozenset(
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
+_origin: ContextVar[str | None] = ContextVar("audit_origin", default=None)
+
+
+@contextmanager
+def coming_from(origin: str | None) -> Iterator[None]:
+    """Who calls within the block comes from there: a door and an address, ``rest 127.0.0.1``."""
+    token = _origin.set(clean(origin)[:LONGEST_ORIGIN] if origin else None)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
+
+
+def origin() -> str | None:
+    """Where the caller at hand comes from; None where nobody calls."""
+    return _origin.get()
+
+
 async def record(
     action: str,
     *,
@@ -38,18 +59,21 @@ async def record(
 ) -> None:
     """Append one entry; takes part in an open transaction.
 
-    ``caller`` is ``api`` for people and programs, None for ourselves. In ``detail`` the values of
+    ``caller`` is ``api`` for people and programs, None for ourselves; where they come from is told
+    along (``coming_from``). In ``detail`` the values of
     keys that name a secret are masked at any depth, long texts are cut at 2,000 characters and
     long lists at 100 items, and what no database stores is removed.
     """
     await rows(
-        "INSERT INTO audit_entry (action, agent_id, execution_id, delivery_id, caller, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6::text::jsonb)",
+        "INSERT INTO audit_entry"
+        " (action, agent_id, execution_id, delivery_id, caller, origin, detail)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb)",
         action,
         agent_id,
         execution_id,
         delivery_id,
         caller,
+        _origin.get() if caller else None,
         json.dumps(_safe(detail or {}, 0), ensure_ascii=False),
     )
 

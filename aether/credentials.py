@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -15,7 +16,7 @@ from aether.errors import NotConfiguredError, UpstreamError
 from aether.github_app import GitHubApp
 from aether.http import CALL_SECONDS, Connection, HttpClients
 from aether.http_answers import Fetched
-from aether.http_call import Redact
+from aether.http_call import PUBLIC_HEADERS, Redact
 from aether.platform_auth import (
     ACCOUNTS,
     HEADERS,
@@ -31,6 +32,8 @@ from aether.platform_auth import (
 )
 from aether.proofs import Proof, webhook_proof
 from aether.reach import Reach
+from aether.redact import learn
+from aether.redact import redact as redact_all
 from aether.vocabulary import SourceName
 
 __all__ = ["Account", "Credentials", "Proof", "RenewingConnection", "webhook_proof"]
@@ -77,10 +80,12 @@ class Credentials:
         *,
         redact: Redact | None = None,
     ) -> None:
-        """``redact`` takes secrets out of what a platform says, as for ``clients.connection``."""
+        """``redact`` takes secrets out of what a platform says, as for ``clients.connection``; by
+        default all that this process knows.
+        """
         self._settings = settings
         self._clients = clients or HttpClients()
-        self._redact = redact
+        self._redact = redact or partial(redact_all, settings=settings)
         self._reach = Reach.of(settings)
         self._apps: dict[tuple[str, str], GitHubApp] = {}
         self._accounts: dict[str, tuple[float, Account | None]] = {}
@@ -184,6 +189,25 @@ class Credentials:
             return None  # an older instance, or another kind of token
         scopes = told.get("scopes") if isinstance(told, dict) else None
         return needed if isinstance(scopes, list) and needed not in scopes else None
+
+    async def check_workspace(self, source: SourceName) -> None:
+        """Ask for the workspace that the environment names, where a source has such.
+
+        Raises:
+            NotConfiguredError: none is named.
+            UpstreamError: the credential does not see it, or the platform failed.
+        """
+        if source is not SourceName.PLANE:
+            return
+        credential = self._of_environment(source)
+        slug = credential.told.get("workspace", "")
+        if not slug:
+            raise NotConfiguredError(
+                "PLANE_WORKSPACE: not set; it is the first part of your address at Plane: "
+                "app.plane.so/<workspace>"
+            )
+        path = f"/api/v1/workspaces/{slug}/projects/"
+        await self._connect(source, credential).request("GET", path, query={"per_page": "1"})
 
     async def _ask_account(self, source: SourceName, credential: _Credential) -> Account:
         app = self._app(source, credential)
@@ -297,6 +321,7 @@ class Credentials:
         if not isinstance(told, dict):
             raise DecryptionError(f"credentials of integration {integration['name']!r}: unreadable")
         values = {str(name): str(value) for name, value in told.items() if value}
+        learn(value for name, value in values.items() if name not in PUBLIC_NAMES)
         token = next((values[name] for name in TOKEN_NAMES if name in values), None)
         return values | {"token": token} if token else values
 
@@ -314,6 +339,7 @@ class Credentials:
 
             async def app_headers() -> Mapping[str, str]:
                 token = await app.token(project_key)
+                learn([token])
                 if remember is not None:
                     remember(token)
                 return github_headers({"token": token})
@@ -326,6 +352,12 @@ class Credentials:
         headers = HEADERS[source](credential.told)
         if not all(value.isascii() and value.isprintable() for value in headers.values()):
             raise NotConfiguredError(f"{credential.origin}: holds characters no token can have")
+
+        learn(
+            value.rpartition(" ")[2]
+            for name, value in headers.items()
+            if name.lower() not in PUBLIC_HEADERS
+        )
 
         async def fixed_headers() -> Mapping[str, str]:
             return headers
@@ -373,7 +405,7 @@ class Credentials:
         def redact(text: str) -> str:
             for secret in secrets:
                 text = text.replace(secret, "***")
-            return self._redact(text) if self._redact is not None else text
+            return self._redact(text)
 
         return redact
 

@@ -5,6 +5,7 @@ that is not surely the first, the marker is looked for before anything is posted
 crash between the call and its record repeats nothing.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -134,8 +135,9 @@ class Effects:
                 place = await standing.begin(self._one_comment_of, target)
             intent = await intend_comment(self._lease, target, key, part_key, text)
         if not is_on:
-            return await self._not_sent(intent, "comment.not_sent", SWITCHED_OFF)
-        is_there = intent.content_hash == digest({"body": self._body(intent)})
+            return await self._not_sent(intent, target.subject, "comment.not_sent", SWITCHED_OFF)
+        body = await self._body(intent)
+        is_there = intent.content_hash == digest({"body": body})
         if intent.status is EffectStatus.SENT and is_there:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         reached("comment intended")
@@ -148,10 +150,10 @@ class Effects:
             await self._failed(intent, error, part_key)
             raise
         if placed is None:
-            return await self._not_sent(intent, "comment.superseded", NEWER)
+            return await self._not_sent(intent, target.subject, "comment.superseded", NEWER)
         reached("comment posted")
         return await self._sent(
-            intent, placed.posted, digest({"body": placed.body}), placed.action,
+            intent, target.subject, placed.posted, digest({"body": placed.body}), placed.action,
             {"characters": len(placed.body), **placed.detail}, turn=placed.turn,
         )  # fmt: skip
 
@@ -162,7 +164,7 @@ class Effects:
 
         A title and a body are made harmless first; ``content`` then tells what is written.
         """
-        changes = self._harmless_changes(changes)
+        changes = await asyncio.to_thread(self._harmless_changes, changes)
         wrote = {"title": changes.title, "body": changes.body}
         content = {**content, **{name: wrote[name] for name in wrote.keys() & content.keys()}}
 
@@ -193,7 +195,7 @@ class Effects:
             marked = replace(
                 new,
                 title=neutralise_line(new.title, let=self._settings.output_acts),
-                body=self._rendered(new.body, intent),
+                body=await self._rendered(new.body, intent),
                 is_confidential=new.is_confidential or self._subject.visibility is not None,
                 origin=self._subject,
             )
@@ -224,10 +226,11 @@ class Effects:
                 intent.is_open = False
             marked = replace(
                 review,
-                body=self._rendered(review.body, intent),
-                comments=tuple(
-                    replace(one, body=self._rendered(one.body, intent)) for one in review.comments
-                ),
+                body=await self._rendered(review.body, intent),
+                comments=[
+                    replace(one, body=await self._rendered(one.body, intent))
+                    for one in review.comments
+                ],
             )
             await fence(self._lease)
             return await source.submit_review(
@@ -248,7 +251,7 @@ class Effects:
             await fence(self._lease)
             intent = await intend(self._lease, self._target(subject), key, kind, content)
         if not self._settings.tracker_updates_enabled:
-            return await self._not_sent(intent, f"{kind}.not_sent", SWITCHED_OFF)
+            return await self._not_sent(intent, subject, f"{kind}.not_sent", SWITCHED_OFF)
         if intent.status is EffectStatus.SENT:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
         try:
@@ -258,18 +261,24 @@ class Effects:
         except AetherError as error:
             await self._failed(intent, error)
             raise
-        return await self._sent(intent, posted, intent.content_hash, f"item.{kind}", content)
+        return await self._sent(
+            intent, subject, posted, intent.content_hash, f"item.{kind}", content
+        )
 
     def _target(self, subject: Subject) -> Target:
         return Target(source=self._source.name, site=self._site, subject=subject)
 
-    def _body(self, intent: Intent) -> str:
+    async def _body(self, intent: Intent) -> str:
         parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
-        return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
+        return await self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
 
-    def _rendered(self, text: str, intent: Intent) -> str:
-        """A text as it is sent: harmless, within the platform's limit, with its marker."""
-        return render(
+    async def _rendered(self, text: str, intent: Intent) -> str:
+        """A text as it is sent: harmless, within the platform's limit, with its marker.
+
+        In a thread: a long text takes seconds, and every other run waits for the event loop.
+        """
+        return await asyncio.to_thread(
+            render,
             text,
             marker=marker_comment(intent.marker),
             limit=self._source.max_comment_characters,
@@ -291,6 +300,7 @@ class Effects:
     async def _sent(
         self,
         intent: Intent,
+        subject: Subject,
         posted: Posted,
         content_hash: str,
         action: str,
@@ -309,17 +319,17 @@ class Effects:
                 intent.id, EffectStatus.SENT, posted.id[:200], posted.url, content_hash,
                 (posted.bot_account or "")[:200] or None,
             )  # fmt: skip
-            await self._audit(action, {**detail, "url": posted.url, "id": posted.id})
+            await self._audit(action, subject, {**detail, "url": posted.url, "id": posted.id})
         return Outcome(status=EffectStatus.SENT, id=posted.id, url=posted.url)
 
-    async def _not_sent(self, intent: Intent, action: str, why: str) -> Outcome:
+    async def _not_sent(self, intent: Intent, subject: Subject, action: str, why: str) -> Outcome:
         reason = "TRACKER_UPDATES_ENABLED is false" if why == SWITCHED_OFF else why
         async with transaction():
             await fence(self._lease)
             await rows(
                 "UPDATE effect SET status = $2 WHERE id = $1", intent.id, EffectStatus.NOT_SENT
             )
-            await self._audit(action, {"reason": reason})
+            await self._audit(action, subject, {"reason": reason})
         return Outcome(status=EffectStatus.NOT_SENT, why=why)
 
     async def _failed(
@@ -347,15 +357,15 @@ class Effects:
                 intent.id, EffectStatus.FAILED, str(error), json.dumps(content),
             )  # fmt: skip
 
-    async def _audit(self, action: str, detail: Mapping[str, Any]) -> None:
+    async def _audit(self, action: str, subject: Subject, detail: Mapping[str, Any]) -> None:
         await audit.record(
             action,
             agent_id=self._agent_id,
             execution_id=self._lease.execution_id,
             detail={
                 "source": self._source.name,
-                "project": self._subject.project,
-                "item": self._subject.key,
+                "project": subject.project,
+                "item": subject.key,
                 **detail,
             },
         )

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
+
+MOST_LEVELS: Final = 5
+"""How deep the words of a refusal are looked for; platforms nest them two or three deep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def _number(text: str) -> float | None:
 
 def next_page(link: str) -> str | None:
     """The target of ``rel="next"`` in a Link header (RFC 8288)."""
-    for target, parameters in re.findall(r"<([^>]*)>([^<]*)", link):
+    for target, parameters in re.findall(r"<([^<>]*)>([^<]*)", link):
         if re.search(r';\s*rel="?([^";]*\s)?next\b', parameters, re.IGNORECASE):
             return str(target)
     return None
@@ -161,15 +164,21 @@ def login_refusal(headers: Mapping[str, str]) -> str:
     return ""
 
 
-def _texts(told: Any) -> list[str]:
+def _texts(told: Any, depth: int = 0) -> list[str]:
     if isinstance(told, str):
         return [told] if told else []
+    if depth >= MOST_LEVELS:
+        return []
     if isinstance(told, list):
-        return [text for one in told[:10] for text in _texts(one)]
+        return [text for one in told[:10] for text in _texts(one, depth + 1)]
     if isinstance(told, dict):
         if isinstance(told.get("message"), str):
             return _texts(told["message"])
         if "code" in told and "field" in told:  # GitHub: {"resource", "field", "code"}
             return [f"{told['field']}: {told['code']}"]
-        return [f"{name}: {text}" for name, one in list(told.items())[:10] for text in _texts(one)]
+        return [
+            f"{name}: {text}"
+            for name, one in list(told.items())[:10]
+            for text in _texts(one, depth + 1)
+        ]
     return []

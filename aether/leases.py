@@ -32,12 +32,14 @@ UPDATE task_execution
 SET status = 'running', lease_token = lease_token + 1,
     lease_until = now() + make_interval(secs => $2),
     tries = tries + CASE WHEN status = 'running' THEN 1 ELSE 0 END,
-    started_at = coalesce(started_at, now()), run_after = NULL, enqueued_at = NULL
+    started_at = coalesce(started_at, now()), run_after = NULL, enqueued_at = NULL,
+    agent_reason = NULL
 WHERE id = $1 AND (
   (status IN ('queued', 'retrying') AND (run_after IS NULL OR run_after <= now()))
   OR (status = 'running' AND lease_until < now() - make_interval(secs => $3)))
 RETURNING lease_token, run, tries
 """
+"""Without a reason for its agent it has not had its turn yet; see ``limits.take_turn``."""
 
 
 async def claim(execution_id: int, *, seconds: float, grace_seconds: float) -> Lease | None:

@@ -123,8 +123,9 @@ def base_url(settings: Settings, source: SourceName, integration_url: str | None
     url = integration_url or told[source]
     if not url:
         raise NotConfiguredError(f"{URL_SETTINGS[source]}: not set")
-    # GitLab's address is often copied from an example of its API.
-    return url.rstrip("/").removesuffix("/api/v4") if source is SourceName.GITLAB else url
+    # These addresses are often copied from an example of the API.
+    below = {SourceName.GITLAB: "/api/v4", SourceName.PLANE: "/api/v1"}.get(source)
+    return url.rstrip("/").removesuffix(below) if below else url
 
 
 def site_of(settings: Settings, source: SourceName, integration_url: str | None) -> str:
@@ -171,6 +172,8 @@ def from_environment(settings: Settings, source: SourceName) -> Mapping[str, str
                 plain = {"email": settings.jira_email, **site_options(settings, source)}
             secrets = {"token": settings.jira_api_token}
         case SourceName.PLANE:
+            if settings.plane_api_key:
+                plain = {**site_options(settings, source)}
             secrets = {"token": settings.plane_api_key}
     values = plain | {name: one.get_secret_value() for name, one in secrets.items() if one}
     return {name: value.strip() for name, value in values.items() if value and value.strip()}
@@ -180,4 +183,6 @@ def site_options(settings: Settings, source: SourceName) -> dict[str, str]:
     """What the environment says of the site itself, whoever speaks to it."""
     if source is SourceName.JIRA and settings.jira_is_cloud is not None:
         return {"is_cloud": str(settings.jira_is_cloud).lower()}
+    if source is SourceName.PLANE and settings.plane_workspace:
+        return {"workspace": settings.plane_workspace.strip()}
     return {}

@@ -17,10 +17,12 @@ from aether.crypto import Vault
 from aether.db import row
 from aether.errors import NotConfiguredError, NotFoundError, SignatureError
 from aether.platform_auth import site_of
+from aether.redact import learn
 from aether.vocabulary import SourceName
 
 PROOF_COLUMN: Final = "webhook_secret_encrypted"
 WINDOW_SECONDS: Final = 300
+SHOWN_KEY: Final = {"header": "X-API-Key", "algorithm": "bearer"}
 SIGNING_PREFIX: Final = "whsec_"
 
 _SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -56,8 +58,8 @@ class Proof:
     ``secret`` may be a comma-separated list, each of which proves; None: none is set, and unless
     ``lets_unsigned_in`` the delivery is refused, naming ``setting``. ``is_stand_in``: the secret
     is the API token, which GitLab's and Plane's deliveries show as it is where no webhook secret
-    is set. ``webhook`` is how an integration of its own is verified, empty otherwise, as is
-    ``site``, the one that the integration speaks to.
+    is set. ``webhook`` is how an integration of its own, or Plane's stand-in, is verified, empty
+    otherwise; ``site`` is the one that the integration speaks to, empty otherwise.
     """
 
     source: SourceName
@@ -114,12 +116,15 @@ async def _owner(slug: str) -> tuple[SourceName, Mapping[str, Any] | None]:
 
 def _source_proof(settings: Settings, source: SourceName) -> Proof:
     secret, is_stand_in = _environment_secret(settings, source)
+    # Plane signs with the secret that is not set here: a stand-in can only be shown.
+    is_shown = is_stand_in and source is SourceName.PLANE
     return Proof(
         source=source,
         secret=secret,
-        setting=f"{source.upper()}_WEBHOOK_SECRET",
+        setting="PLANE_API_KEY" if is_shown else f"{source.upper()}_WEBHOOK_SECRET",
         lets_unsigned_in=_lets_unsigned_in(settings, source),
         is_stand_in=is_stand_in,
+        webhook=SHOWN_KEY if is_shown else {},
     )
 
 
@@ -158,6 +163,7 @@ def _integration_proof(settings: Settings, integration: Mapping[str, Any]) -> Pr
             )
         except NotConfiguredError as error:
             raise SignatureError(f"the webhook's stored secret cannot be read: {error}") from error
+        learn([plain])
         secret = _joined(SecretStr(plain))
     return Proof(
         source=source,
@@ -203,6 +209,11 @@ def verify(proof: Proof, headers: Mapping[str, str], body: bytes, *, now: float)
     """
     header = str(proof.webhook["header"])
     sent = _sent(headers, header)
+    if not sent and proof.is_stand_in:
+        raise SignatureError(
+            f"{header} is missing; set {proof.source.upper()}_WEBHOOK_SECRET, so that deliveries "
+            f"are proven by their signature, or have {proof.setting} sent along"
+        )
     if not sent:
         raise SignatureError(f"{header} is missing, which proves a delivery to this webhook")
     whole = proof.secret.get_secret_value() if proof.secret is not None else ""

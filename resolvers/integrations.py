@@ -16,6 +16,7 @@ from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, NotConfiguredError, NotFoundError
 from aether.models import Integration
 from aether.proofs import PROOF_COLUMN
+from aether.redact import learn
 from aether.vocabulary import SourceName
 from resolvers.addresses import check_reach
 from resolvers.fields import (
@@ -213,6 +214,7 @@ def _opened(vault: Vault, one: Integration) -> dict[str, str]:
         one.credentials_encrypted, table=TABLE, column=CREDENTIALS_COLUMN, row_key=one.id
     )
     opened: dict[str, str] = json.loads(plain)
+    learn(value for name, value in opened.items() if name not in PUBLIC_NAMES)
     return opened
 
 

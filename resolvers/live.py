@@ -16,8 +16,8 @@ from pydantic.types import Strict
 from aether.engine.runtime import runtime
 from aether.live.events import Interest, LiveEvent, LiveKind, cursor_of_now
 from aether.live.hub import Hub
-from aether.models import Delivery, TaskExecution, WatchdogEntry
-from aether.vocabulary import DeliveryStatus, ExecutionStatus, WatchdogLevel
+from aether.models import Approval, Delivery, TaskExecution, WatchdogEntry
+from aether.vocabulary import ApprovalStatus, DeliveryStatus, ExecutionStatus, WatchdogLevel
 from resolvers.deliveries import deliveries_of
 from resolvers.executions import executions_of
 from resolvers.fields import Input, Positive, Reference, RowId, Source
@@ -46,6 +46,16 @@ class ExecutionInterest(Input):
     status: Annotated[ExecutionStatus, Strict(strict=False)] | None = None
 
 
+class ApprovalInterest(Input):
+    """Which approvals; ``status`` as it was at the event's moment."""
+
+    status: Annotated[ApprovalStatus, Strict(strict=False)] | None = None
+    execution_id: RowId | None = None
+    task_id: Reference | None = None
+    agent_id: Reference | None = None
+    project_id: Positive | None = None
+
+
 class WatchdogInterest(Input):
     """Which entries of the watchdog log."""
 
@@ -71,6 +81,15 @@ class TaskExecutionChange:
     tries: int
     agent_id: str | None
     execution: TaskExecution
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalChange:
+    """A person was asked, or what they were asked is decided."""
+
+    cursor: str
+    status: ApprovalStatus
+    approval: Approval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +167,31 @@ async def follow_executions(
                 agent_id=event.about["agent_id"],
                 execution=execution,
             )
+
+
+async def follow_approvals(
+    wanted: ApprovalInterest, after: str | None
+) -> AsyncGenerator[ApprovalChange, None]:
+    """Approvals as they are asked for and decided. Raises as ``follow_deliveries``."""
+
+    def accepts(event: LiveEvent) -> bool:
+        about = event.about
+        return (
+            wanted.status in (None, about["status"])
+            and wanted.task_id in (None, about["task_id"])
+            and wanted.agent_id in (None, about["agent_id"])
+            and wanted.project_id in (None, about["project_id"])
+        )
+
+    interest = Interest(frozenset({LiveKind.APPROVAL}), accepts, wanted.execution_id)
+    async with aclosing(_with_rows(interest, after, _approvals_of)) as found:
+        async for event, approval in found:
+            status = ApprovalStatus(event.about["status"])
+            yield ApprovalChange(cursor=event.cursor, status=status, approval=approval)
+
+
+async def _approvals_of(ids: list[int]) -> list[Approval | None]:
+    return await each(Approval, ids)
 
 
 async def follow_watchdog(

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from pydantic.types import Strict
 
-from aether import aside
+from aether import aside, audit
 from aether.engine.chat import Answer, Asked, opening
 from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, RateLimitedError
+from aether.llm import ask as asking
 from aether.llm.chat import model_name
 from aether.models import Agent
 from aether.vocabulary import MemoryScope
@@ -82,6 +83,11 @@ class ChatTool:
     tool: str
 
 
+@dataclass(frozen=True)
+class ChatAgain:
+    """The reply is asked for once more: its text so far, since the last tool, is void."""
+
+
 class _Chats:
     """How many are under way in this process."""
 
@@ -95,6 +101,7 @@ async def chat(new: NewChat) -> Answer:
         InvalidInputError: there is no such agent.
         NotConfiguredError: there is no model; names the settings.
         RateLimitedError: as many chats are under way as LLM_MAX_CHATS allows.
+        LimitReachedError: the agent or the project has spent what it may.
         UpstreamError: the model failed.
         UnavailableError: the process that asks it ended.
     """
@@ -103,7 +110,9 @@ async def chat(new: NewChat) -> Answer:
         return Answer.from_json(await aside.call("llm.chat", asdict(asked)))
 
 
-async def chat_events(new: NewChat) -> AsyncGenerator[ChatText | ChatTool | Answer, None]:
+async def chat_events(
+    new: NewChat,
+) -> AsyncGenerator[ChatText | ChatTool | ChatAgain | Answer, None]:
     """The same in pieces, while it is written; the answer is the last. Close it to leave.
 
     Whoever only reads it to the end gets the same answer, and is told of the same errors.
@@ -121,9 +130,11 @@ async def check_chat(new: NewChat) -> None:
         await _speaker(new)
 
 
-def _event(piece: dict[str, Any]) -> ChatText | ChatTool | Answer:
+def _event(piece: dict[str, Any]) -> ChatText | ChatTool | ChatAgain | Answer:
     if "text" in piece:
         return ChatText(piece["text"])
+    if "again" in piece:
+        return ChatAgain()
     return ChatTool(piece["tool"]) if "tool" in piece else Answer.from_json(piece["answer"])
 
 
@@ -142,30 +153,35 @@ def _one_more() -> Iterator[None]:
 
 
 async def _asked(new: NewChat) -> Asked:
-    agent, model = await _speaker(new)
+    agent, models = await _speaker(new)
     asked = Asked(
         agent_id=new.agent_id,
-        model=model,
+        models=models,
         messages=[{"role": one.role.value, "content": one.content} for one in new.messages],
         use_tools=new.use_tools,
         project_id=new.project_id,
         scopes=tuple(one.value for one in new.memory_scopes),
+        origin=audit.origin(),
     )
     seen = asked.visibility if new.use_memory else None
     opened = await opening(runtime().settings, agent, seen, asked.messages)
     return replace(asked, messages=opened)
 
 
-async def _speaker(new: NewChat) -> tuple[Agent | None, str | None]:
-    """The agent and the model to ask; None is LLM_MODEL, which then is set.
+async def _speaker(new: NewChat) -> tuple[Agent | None, tuple[str | None, ...]]:
+    """The agent and the models to ask; None is LLM_MODEL, which then is set.
 
-    An agent that is not enabled speaks too: a prompt is tried out before tasks are given to it.
+    An agent that is not enabled speaks too: a prompt is tried out before tasks are given to it. A
+    model that the caller names is asked alone: another one's answer would be about nothing.
     """
     agent = None
     if new.agent_id is not None:
         agent = await Agent.get_or_none(id=new.agent_id)
         if agent is None:
             raise InvalidInputError("agent_id", f"agent {new.agent_id!r} does not exist")
+    settings = runtime().settings
     model = new.model or (agent.model if agent else None)
-    model_name(runtime().settings, model)
-    return agent, model
+    model_name(settings, model)
+    if new.model:
+        return agent, (new.model,)
+    return agent, tuple(asking.models(settings, model, agent.fallback_models if agent else ()))

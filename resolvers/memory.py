@@ -168,6 +168,7 @@ async def store_memory(new: NewMemory) -> Memory:
         agent_id=new.agent_id,
         project_id=new.project_id,
         ttl_seconds=new.ttl_seconds,
+        caller="api",
     )
 
 

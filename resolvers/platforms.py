@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from aether.config import Settings
 from aether.engine.runtime import runtime
-from aether.errors import UpstreamError
+from aether.errors import InvalidInputError, NotConfiguredError, UpstreamError
 from aether.platform_auth import TOKEN_SETTINGS, URL_SETTINGS, base_url
 from aether.vocabulary import SourceName
 
@@ -25,19 +25,23 @@ async def check_integration(source: SourceName) -> IntegrationTest:
     """Ask ``source``, with the credential of the environment, whose it is.
 
     Raises:
-        NotConfiguredError: no credential or no address is set; names the setting.
-        UpstreamError: the token is refused or lacks the right, or nobody answers; says which.
+        NotConfiguredError: no credential, address or workspace is set; names the setting.
+        UpstreamError: the token is refused, lacks the right or does not see the workspace, or
+            nobody answers; says which.
     """
     here = runtime()
     try:
         await here.credentials.ask_environment(source)
         scope = await here.credentials.missing_scope(source)
     except UpstreamError as error:
-        raise UpstreamError(
-            _told(here.settings, source, error),
-            status=error.status,
-            retryable=error.retryable,
-            retry_after=error.retry_after,
+        raise _in_words(_told(here.settings, source, error), error) from error
+    try:
+        await here.credentials.check_workspace(source)
+    except UpstreamError as error:
+        raise _in_words(_told_of_workspace(here.settings, source, error), error) from error
+    except InvalidInputError as error:  # a slug that no address can hold
+        raise NotConfiguredError(
+            f"PLANE_WORKSPACE: {here.settings.plane_workspace!r} is no workspace"
         ) from error
     if scope is not None:
         raise UpstreamError(
@@ -49,12 +53,30 @@ async def check_integration(source: SourceName) -> IntegrationTest:
     return IntegrationTest(status=OK, source=source)
 
 
+def _in_words(text: str, error: UpstreamError) -> UpstreamError:
+    return UpstreamError(
+        text, status=error.status, retryable=error.retryable, retry_after=error.retry_after
+    )
+
+
+def _told_of_workspace(settings: Settings, source: SourceName, error: UpstreamError) -> str:
+    """What is wrong where the credential works and its workspace does not answer."""
+    slug = settings.plane_workspace
+    if error.status in {400, 403, 404} and not error.retryable:
+        return f"PLANE_WORKSPACE: this key sees no workspace {slug!r}: {error}"
+    return _told(settings, source, error)
+
+
 def _told(settings: Settings, source: SourceName, error: UpstreamError) -> str:
     """What is wrong, and which setting to look at."""
     setting = TOKEN_SETTINGS[source]
     if source is SourceName.GITHUB and settings.github_app_id:
         setting = "GITHUB_APP_PRIVATE_KEY"
-    if error.status == 401:
+    # Plane answers 403 where others answer 401.
+    is_refused = (
+        source is SourceName.PLANE and error.status == 403 and "token" in str(error).lower()
+    )
+    if error.status == 401 or is_refused:
         hint = ""
         if source is SourceName.JIRA and not settings.jira_email:
             hint = " (sent as Bearer, since JIRA_EMAIL is not set; Jira Cloud's tokens need it)"

@@ -1,5 +1,6 @@
 """The REST door: every endpoint of the reference, as one table."""
 
+from functools import cache
 from typing import Final
 
 from starlette.middleware import Middleware
@@ -58,7 +59,13 @@ __all__ = ["OPS", "exception_handlers", "middleware", "rest_routes"]
 
 def rest_routes() -> list[Route]:
     """All routes and pages. Give them to an application with ``redirect_slashes = False``."""
-    return [*routes((*OPS, openapi.operation(OPS))), *pages.ROUTES]
+    return [*routes((*OPS, _document())), *pages.ROUTES]
+
+
+@cache
+def _document() -> Op:
+    """Made once a process: it takes a tenth of a second, and the tests make many applications."""
+    return openapi.operation(OPS)
 
 
 def middleware(settings: Settings) -> list[Middleware]:

@@ -1,4 +1,4 @@
-"""REST: an agent's audit log. The reference, "Agent Audit Log"; its shape: contract.md."""
+"""REST: an agent's audit log. The reference, "Agent Audit Log"."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,8 @@ AUDIT_ENTRY: Final = Shape(
     agent_id=str | None,
     action=str,
     execution_id=int | None,
+    caller=str | None,
+    origin=str | None,
     detail=JsonObject,
     created_at=datetime,
 )
@@ -38,6 +40,8 @@ OPS: Final = (
                 "agent_id": "ta_leo",
                 "action": "task.completed",
                 "execution_id": 2,
+                "caller": None,
+                "origin": None,
                 "detail": {"task_id": "tech_discovery_review"},
                 "created_at": "2026-02-18T10:00:00Z",
             }

@@ -1,4 +1,4 @@
-"""REST: POST /webhook/{slug}, and the deliveries. The reference, "Webhooks"; contract.md."""
+"""REST: POST /webhook/{slug}, and the deliveries. The reference, "Webhooks"."""
 
 from dataclasses import dataclass
 from datetime import datetime

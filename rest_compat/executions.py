@@ -1,4 +1,4 @@
-"""REST: task executions, which the reference does not name. Their shape: contract.md."""
+"""REST: task executions, which the reference does not name. Their shape is ours."""
 
 from dataclasses import dataclass
 from datetime import datetime

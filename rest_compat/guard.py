@@ -13,6 +13,7 @@ before it runs anything.
 
 import hashlib
 import hmac
+import logging
 import re
 from typing import Final
 from urllib.parse import parse_qsl
@@ -22,9 +23,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aether import audit
 from aether.config import Settings, is_loopback
 from aether.errors import AetherError, ForbiddenError, NotConfiguredError, UnauthenticatedError
 from rest_compat.errors import refusal, told
+
+log = logging.getLogger(__name__)
 
 OPEN: Final = re.compile(r"/webhook/[^/]+|/health")
 HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(:\d{0,5})?")
@@ -72,7 +76,8 @@ class Guard:
             except AetherError as error:
                 await _refuse(error, scope, receive, send)
                 return
-        await self.app(scope, receive, send)
+        with audit.coming_from(_origin(scope)):
+            await self.app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -165,7 +170,17 @@ def _kept(response: Response) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name[:8] != "content-"}
 
 
+def _origin(scope: Scope) -> str | None:
+    """The door and the address that the socket tells; a proxy's where there is one."""
+    if scope["type"] == "lifespan":
+        return None
+    door = "graphql" if GRAPHQL.match(scope["path"]) else "rest"
+    address = (scope.get("client") or ("somewhere",))[0]
+    return f"{door} {address}"
+
+
 async def _refuse(error: AetherError, scope: Scope, receive: Receive, send: Send) -> None:
+    log.warning("a call was refused (%s): %s", _origin(scope), error)
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get(
         "extensions", {}
     ):

@@ -1,4 +1,4 @@
-"""REST: POST /api/llm/chat. The reference, "LLM"; its shape: contract.md."""
+"""REST: POST /api/llm/chat. The reference, "LLM"."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -9,7 +9,7 @@ from aether.db import UNAVAILABLE
 from aether.errors import OUT_OF_REACH, AetherError
 from resolvers import llm
 from resolvers.fields import Flag
-from resolvers.llm import ChatText, ChatTool, NewChat
+from resolvers.llm import ChatAgain, ChatText, ChatTool, NewChat
 from rest_compat.events import Event, EventStream, while_there
 from rest_compat.op import Call, Op
 from rest_compat.shapes import Shape
@@ -63,6 +63,8 @@ def _event(told: Any) -> Event:
         return Event("text", {"text": told.text})
     if isinstance(told, ChatTool):
         return Event("tool", {"tool": told.tool})
+    if isinstance(told, ChatAgain):
+        return Event("again", {})
     return Event("done", CHAT.encode(told))
 
 
@@ -81,7 +83,8 @@ _STREAM: Final = {
     "schema": {
         "type": "string",
         "description": 'With `stream`: events `text` (`{"text"}`, a piece of a reply), `tool` '
-        '(`{"tool"}`, a tool is run; the text before it was not the answer), and last either '
+        '(`{"tool"}`, a tool is run; the text before it was not the answer), `again` (`{}`, '
+        "the reply is asked for once more; its text so far is void), and last either "
         '`done` (the answer as it comes without `stream`) or `error` (`{"error"}`, perhaps with '
         "`retry_after` in seconds). A comment comes where nothing else does for 15 seconds.",
     },

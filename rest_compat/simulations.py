@@ -44,6 +44,13 @@ class RecalledMemory(TypedDict):
     similarity: float
 
 
+class WithheldTool(TypedDict):
+    """A tool that there is, and why the model would not be offered it."""
+
+    name: str
+    reason: str
+
+
 class ProspectiveTask(TypedDict):
     """One task that would start; ``error``: why it would fail before it asks a model."""
 
@@ -58,6 +65,7 @@ class ProspectiveTask(TypedDict):
     memories: list[RecalledMemory]
     memories_error: str | None
     tools: list[OfferedTool]
+    withheld: list[WithheldTool]
     answer: AnswerTarget
 
 
@@ -92,8 +100,8 @@ def _task(one: SimulatedTask) -> dict[str, Any]:
     return {name: told[name] for name in ProspectiveTask.__annotations__} | {
         "memories": [_memory(memory) for memory in one.memories],
         "tools": [
-            {name: getattr(offer, name) for name in OfferedTool.__annotations__}
-            for offer in one.tools
+            {name: getattr(tool, name) for name in OfferedTool.__annotations__}
+            for tool in one.tools
         ],
     }
 
@@ -199,13 +207,21 @@ OPS: Final = (
                         "task_name": "PM: Analyze Issue",
                         "canonical_trigger": "issue.created",
                         "agent_id": "pm_sarah",
-                        "agent_reason": "pm_sarah is the task's actor",
+                        "agent_reason": "pm_sarah is the task's actor; an outsider woke this run "
+                        "(association NONE), and task pm_analyze does not let outsiders act",
                         "model": "gpt-4o",
                         "error": None,
                         "messages": [{"role": "system", "content": "You are Sarah."}],
                         "memories": [],
                         "memories_error": None,
                         "tools": [],
+                        "withheld": [
+                            {
+                                "name": "add_labels",
+                                "reason": "an outsider woke this run (association NONE), and task "
+                                "pm_analyze does not let outsiders act",
+                            }
+                        ],
                         "answer": {
                             "place": "item",
                             "reason": None,

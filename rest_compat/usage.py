@@ -1,4 +1,4 @@
-"""REST: GET /api/usage. The reference, "Monitoring & Logs"; its shape: contract.md."""
+"""REST: GET /api/usage. The reference, "Monitoring & Logs"."""
 
 from typing import Any, Final
 

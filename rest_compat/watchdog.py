@@ -1,4 +1,4 @@
-"""REST: the watchdog log. The reference, "Monitoring & Logs"; its shape: contract.md."""
+"""REST: the watchdog log. The reference, "Monitoring & Logs"."""
 
 from datetime import datetime
 from typing import Any, Final

@@ -37,6 +37,14 @@ class AuditEntry:
         description="The id of the task execution that it belongs to, if any."
     )
 
+    caller: str | None = strawberry.field(
+        description="`api`: a person or program asked for it; null: Aether did it by itself."
+    )
+    origin: str | None = strawberry.field(
+        description="The door and the network address that the caller came from: "
+        "`graphql 127.0.0.1`."
+    )
+
     @strawberry.field(description="The agent; null once it is deleted.")
     async def agent(
         self, info: Info

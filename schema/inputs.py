@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import strawberry
 import strawberry.pydantic
-from annotated_types import Le
 from pydantic import BaseModel, ValidationError
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import InputContext
@@ -115,9 +114,8 @@ def _is_long(annotation: Any) -> bool:
     if get_origin(annotation) is not Annotated:
         return any(_is_long(part) for part in get_args(annotation))
     kind, *told = get_args(annotation)
-    bounds = [
-        rule.le for one in told for rule in getattr(one, "metadata", ()) if isinstance(rule, Le)
-    ]
+    rules = [rule for one in told for rule in getattr(one, "metadata", ())]
+    bounds = [getattr(rule, "le", None) for rule in rules]
     return kind is int and any(isinstance(bound, int) and bound >= 2**31 for bound in bounds)
 
 

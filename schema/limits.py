@@ -195,10 +195,24 @@ class Measure:
         if isinstance(value, VariableNode):
             name = value.name.value
             if name in self.variables:
-                sent = self.variables[name]
-                return sent if isinstance(sent, int) and not isinstance(sent, bool) else None
+                return _whole(self.variables[name])
             value = self._defaults.get(name)
         return int(value.value) if isinstance(value, IntValueNode) else None
+
+
+def _whole(sent: Any) -> int | None:
+    """A variable's value as GraphQL takes it for an Int, 500.0 being 500; None: as no number."""
+    if isinstance(sent, float) and sent.is_integer():
+        return int(sent)
+    return sent if isinstance(sent, int) and not isinstance(sent, bool) else None
+
+
+def _has_variables(document: DocumentNode) -> bool:
+    return any(
+        node.variable_definitions
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode)
+    )
 
 
 def _operations(document: DocumentNode) -> int:
@@ -241,7 +255,7 @@ class RequestLimits(SchemaExtension):
             if problem := text_problem(value, name):
                 return [problem]
         cached = operation.pre_execution_errors is not None
-        if cached and not variables:
+        if cached and not _has_variables(document):  # it passed, and is always the same
             return []
         if not cached and (problem := literal_problem(operation.query or "", document)):
             return [problem]

@@ -9,9 +9,10 @@ import strawberry
 from aether.live.events import KEEP_HOURS
 from resolvers import live
 from schema import rows
+from schema.approvals import Approval
 from schema.arguments import chosen, number
 from schema.deliveries import Delivery
-from schema.enums import DeliveryStatus, ExecutionStatus, SourceName, WatchdogLevel
+from schema.enums import ApprovalStatus, DeliveryStatus, ExecutionStatus, SourceName, WatchdogLevel
 from schema.executions import TaskExecution
 from schema.watchdog import WatchdogEntry
 
@@ -46,6 +47,16 @@ class TaskExecutionChange:
     execution: TaskExecution = strawberry.field(
         description="It as it is by now: what has changed since is in it already."
     )
+
+
+@strawberry.type(
+    description="A person was asked about a tool call or an answer, or what they were asked is "
+    "decided, expired or withdrawn."
+)
+class ApprovalChange:
+    cursor: str = strawberry.field(description=CURSOR)
+    status: ApprovalStatus = strawberry.field(description="Where it stood at that moment.")
+    approval: Approval = strawberry.field(description="It as it is by now.")
 
 
 @strawberry.type(
@@ -99,6 +110,45 @@ class Subscription:
         async with aclosing(live.follow_deliveries(wanted, after)) as events:
             async for event in events:
                 yield rows.one(DeliveryEvent, event)
+
+    @strawberry.subscription(
+        description="What waits for a person, as it is asked for and decided, whoever decides."
+    )
+    async def approval_changed(
+        self,
+        status: Annotated[
+            ApprovalStatus | None,
+            strawberry.argument(description="Only as they come to stand so: `PENDING`."),
+        ] = None,
+        execution_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Only those of the task execution with this id."),
+        ] = None,
+        task_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Only those of the task with this id."),
+        ] = None,
+        agent_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Only those of the agent with this id."),
+        ] = None,
+        project_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Only those of our project with this id."),
+        ] = None,
+        after: After = None,
+    ) -> AsyncIterator[ApprovalChange | None]:
+        wanted = chosen(
+            live.ApprovalInterest,
+            status=status,
+            execution_id=number("executionId", execution_id),
+            task_id=task_id,
+            agent_id=agent_id,
+            project_id=number("projectId", project_id),
+        )
+        async with aclosing(live.follow_approvals(wanted, after)) as events:
+            async for event in events:
+                yield rows.one(ApprovalChange, event)
 
     @strawberry.subscription(
         description="Task executions as they are started and change, whichever process does it."

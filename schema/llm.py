@@ -45,6 +45,11 @@ class LlmChatEvent:
     tool: str | None = strawberry.field(
         description="A tool is run; the text before it was not the answer.", default=None
     )
+    again: bool | None = strawberry.field(
+        description="True: the reply is asked for once more, of another model or shortened; its "
+        "text so far, since the last tool, is void.",
+        default=None,
+    )
     answer: LlmChat | None = strawberry.field(
         description="The whole answer; the last event.", default=None
     )
@@ -96,9 +101,11 @@ class Subscription:
                 yield _event(one)
 
 
-def _event(told: llm.ChatText | llm.ChatTool | Answer) -> LlmChatEvent:
+def _event(told: llm.ChatText | llm.ChatTool | llm.ChatAgain | Answer) -> LlmChatEvent:
     if isinstance(told, llm.ChatText):
         return LlmChatEvent(text=told.text)
     if isinstance(told, llm.ChatTool):
         return LlmChatEvent(tool=told.tool)
+    if isinstance(told, llm.ChatAgain):
+        return LlmChatEvent(again=True)
     return LlmChatEvent(answer=rows.one(LlmChat, told))

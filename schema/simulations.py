@@ -160,6 +160,14 @@ class SimulatedTool:
     parameters: JSON = strawberry.field(description="JSON Schema of its arguments.")
 
 
+@strawberry.type(description="A tool that there is, and that a model would not be offered.")
+class WithheldTool:
+    name: str = strawberry.field(description="Its name.")
+    reason: str = strawberry.field(
+        description="Why: it is switched off, a list leaves it out, or an outsider woke the run."
+    )
+
+
 @strawberry.type(description="Where an answer would go.")
 class SimulatedAnswer:
     place: AnswerPlace = strawberry.field(description="To the item, or to the record only.")
@@ -193,6 +201,9 @@ class SimulatedTask:
         description="Why memories could not be looked for; a run goes on without them."
     )
     tools: list[SimulatedTool] = strawberry.field(description="What the model would be offered.")
+    withheld: list[WithheldTool] = strawberry.field(
+        description="The tools that it would not be offered; a call of one is refused."
+    )
     answer: SimulatedAnswer = strawberry.field(description="Where its closing text would go.")
 
 

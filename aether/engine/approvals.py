@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 from aether import audit
 from aether.db import row, rows, transaction
 from aether.engine.arguments import BadArgumentsError, read_arguments
+from aether.engine.offering import Offer, is_listed_in
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import Offer
 from aether.errors import ConflictError, ErrorCode, ForbiddenError, NotFoundError
 from aether.leases import Lease, LetGoError, fence
 from aether.models import TaskDefinition
@@ -72,10 +72,11 @@ class Asker:
 def needs_approval(task: TaskDefinition, offer: Offer) -> bool:
     """Whether a person sees each call of this tool first.
 
-    ``*`` in the task's list stands for every tool that writes. Where the answer has to be
+    ``*`` in the task's list stands for every tool that writes, ``mcp_docs_*`` for all of that
+    server. Where the answer has to be
     approved ``add_comment`` has to be, too: it is an answer.
     """
-    if offer.requires_approval or offer.name in task.approve_tools:
+    if offer.requires_approval or is_listed_in(task.approve_tools, offer.name):
         return True
     if task.approve_answer and offer.name == "add_comment":
         return True
@@ -90,6 +91,7 @@ async def approved_calls(
     """What people decided about these calls, by the key that names each.
 
     A call that could not be run anyway is asked nobody about: the model is told what is wrong.
+    What was decided counts also where nobody would be asked any more.
 
     Args:
         wanted: the model's calls and their raw arguments, by key.
@@ -107,7 +109,7 @@ async def approved_calls(
             requests.append(
                 Request(key=key, kind=ApprovalKind.TOOL, tool=offer.name, arguments=arguments)
             )
-    if not requests:
+    if not wanted:
         return {}
     decided = await verdicts(asker.lease.execution_id, asker.lease.run)
     open_ = [one for one in requests if one.key not in decided]
@@ -119,12 +121,16 @@ async def approved_calls(
 async def approved_answer(asker: Asker, position: int, text: str) -> Verdict:
     """What a person decided about the answer at this position of the conversation.
 
+    What was decided counts also where the task wants no approval any more.
+
     Raises:
         ApprovalPendingError: it waits for a person now.
         ForbiddenError: people have refused three answers of this run.
     """
     decided = await verdicts(asker.lease.execution_id, asker.lease.run)
     key = f"{asker.lease.run}:answer:{position}"
+    if key not in decided and not asker.task.approve_answer:
+        return Verdict(status=ApprovalStatus.APPROVED, text=text)
     if key not in decided:
         answers = [one for name, one in decided.items() if ":answer:" in name]
         if sum(one.is_refused for one in answers) >= MOST_REFUSED:

@@ -68,25 +68,13 @@ async def cancel_older(plan: Plan, delivery_id: int, started: Sequence[str]) -> 
     if subject is None or plan.why_nothing is not None:
         return
     closes = bool(CLOSING & set(plan.routing.canonical_triggers))
-    for task_ids, why in (
-        (sorted(plan.cancel_on_newer & set(started)), "a newer event started it again"),
-        (sorted(plan.cancel_on_close) if closes else [], "its item was closed"),
-    ):
-        if task_ids:
-            await _cancel(plan, delivery_id, task_ids, why)
-
-
-async def _cancel(plan: Plan, delivery_id: int, task_ids: Sequence[str], why: str) -> None:
+    newer = plan.cancel_on_newer & set(started)
+    closed = plan.cancel_on_close if closes else frozenset[str]()
+    if not newer | closed:
+        return
     cancelled = await rows(
-        """UPDATE task_execution SET cancel_requested = true, error = $6,
-             status = CASE WHEN status = 'running' THEN status ELSE $7 END,
-             finished_at = CASE WHEN status = 'running' THEN finished_at ELSE now() END
-           WHERE source = $1 AND project_key = $2 AND item_key = $3 AND task_id = ANY($4::text[])
-             AND site = $8 AND delivery_id < $5 AND NOT cancel_requested
-             AND status IN ('queued', 'running', 'retrying', 'waiting_approval')
-           RETURNING id, agent_id""",
-        plan.event.source, *item_keys(plan.event), list(task_ids), delivery_id, why,
-        ExecutionStatus.CANCELLED, plan.event.site,
+        CANCEL, plan.event.source, *item_keys(plan.event), sorted(newer | closed), delivery_id,
+        sorted(newer), ExecutionStatus.CANCELLED, plan.event.site,
     )  # fmt: skip
     for one in cancelled:
         await approvals.withdraw(one["id"])
@@ -95,6 +83,24 @@ async def _cancel(plan: Plan, delivery_id: int, task_ids: Sequence[str], why: st
             agent_id=one["agent_id"],
             execution_id=one["id"],
             delivery_id=delivery_id,
-            detail={"why": why},
+            detail={"why": one["error"]},
         )
-        log.info("execution %s is cancelled: %s", one["id"], why)
+        log.info("execution %s is cancelled: %s", one["id"], one["error"])
+
+
+CANCEL: Final = """
+WITH older AS (
+  SELECT id FROM task_execution
+  WHERE source = $1 AND project_key = $2 AND item_key = $3 AND task_id = ANY($4::text[])
+    AND delivery_id < $5 AND NOT cancel_requested
+    AND status IN ('queued', 'running', 'retrying', 'waiting_approval')
+  ORDER BY id FOR UPDATE)
+UPDATE task_execution AS execution SET cancel_requested = true,
+  error = CASE WHEN execution.task_id = ANY($6::text[]) THEN 'a newer event started it again'
+    ELSE 'its item was closed' END,
+  status = CASE WHEN execution.status = 'running' THEN execution.status ELSE $7 END,
+  finished_at = CASE WHEN execution.status = 'running' THEN execution.finished_at ELSE now() END
+FROM older WHERE execution.id = older.id
+RETURNING execution.id, execution.agent_id, execution.error
+"""
+"""Locked in the order of their ids: two events of one item would else wait for each other."""

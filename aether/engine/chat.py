@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
 
-from aether import audit
+from aether import audit, spending
 from aether.config import Settings
 from aether.db import UNAVAILABLE, rows, transaction
+from aether.engine import limits
 from aether.engine.chat_tools import Lookups
+from aether.engine.known_secrets import learn_stored
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, prompts
+from aether.llm.ask import ask
 from aether.memory.search import Visibility, recall_for_run
-from aether.models import Agent
+from aether.models import Agent, Project
 from aether.vocabulary import LlmCallKind, MemoryScope
 
 log = logging.getLogger(__name__)
@@ -36,22 +39,24 @@ class Asked:
     """A chat that may begin: everything the aside is told of it.
 
     Args:
+        models: which to ask, in order; None is LLM_MODEL.
         messages: OpenAI's form, the system prompt and the memories included.
         use_tools: whether the agent's tools that only look are offered.
         scopes: which memories those tools may see.
     """
 
     agent_id: str | None
-    model: str | None
+    models: tuple[str | None, ...]
     messages: list[Message]
     use_tools: bool = False
     project_id: int | None = None
     scopes: tuple[str, ...] = ()
+    origin: str | None = None  # where the caller comes from, for the audit log
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """What ``dataclasses.asdict`` made, as it comes through JSON."""
-        return cls(**{**told, "scopes": tuple(told["scopes"])})
+        return cls(**{**told, "scopes": tuple(told["scopes"]), "models": tuple(told["models"])})
 
     @property
     def visibility(self) -> Visibility:
@@ -125,20 +130,24 @@ async def converse(
     *,
     on_text: Callable[[str], None] | None = None,
     on_tool: Callable[[str], None] | None = None,
+    on_again: Callable[[], None] | None = None,
 ) -> Answer:
     """Ask the model, let it look things up, until it answers; each call is recorded.
 
     Args:
         on_text: hears the text of each reply while it is written (``chat.complete``).
         on_tool: hears the name of each tool that is run; the text before it was no answer.
+        on_again: called before a reply is asked for once more: what ``on_text`` has heard of it
+            is void.
 
     Raises:
-        NotConfiguredError, UpstreamError: as ``chat.complete``.
+        NotConfiguredError, UpstreamError: as ``ask.ask``.
+        LimitReachedError: the agent or the project has spent what it may; says which bound.
     """
     limit = settings.run_timeout_seconds
     try:
         async with asyncio.timeout(limit) as bound:
-            return await _converse(settings, asked, on_text, on_tool)
+            return await _converse(settings, asked, on_text, on_tool, on_again)
     except TimeoutError as error:
         if not bound.expired():
             raise
@@ -152,7 +161,11 @@ async def _converse(
     asked: Asked,
     on_text: Callable[[str], None] | None,
     on_tool: Callable[[str], None] | None,
+    on_again: Callable[[], None] | None,
 ) -> Answer:
+    await learn_stored(settings)
+    agent = await Agent.get_or_none(id=asked.agent_id) if asked.agent_id else None
+    project = await Project.get_or_none(id=asked.project_id) if asked.project_id else None
     lookups = (
         await Lookups.of(settings, asked.agent_id, asked.visibility) if asked.use_tools else None
     )
@@ -162,13 +175,15 @@ async def _converse(
         tools = (
             lookups.to_model() if lookups and len(spent) < settings.llm_max_tool_rounds else None
         )
-        reply = await chat.complete(
+        await limits.check(task=None, agent=agent, project=project, lease=None)
+        reply = await ask(
             settings,
-            model=asked.model,
+            models=asked.models,
             messages=messages,
             tools=tools,
             timeout=settings.llm_timeout_seconds,
             on_text=on_text,
+            on_again=on_again,
         )
         spent.append(reply.usage)
         await _recorded(_record(asked, reply))
@@ -209,6 +224,11 @@ async def _recorded(record: Coroutine[Any, Any, None]) -> None:
 
 
 async def _record(asked: Asked, reply: chat.Reply) -> None:
+    with audit.coming_from(asked.origin):
+        await _write(asked, reply)
+
+
+async def _write(asked: Asked, reply: chat.Reply) -> None:
     usage = reply.usage
     async with transaction():
         await rows(
@@ -222,6 +242,15 @@ async def _record(asked: Asked, reply: chat.Reply) -> None:
             usage.prompt_tokens,
             usage.completion_tokens,
             usage.cost_usd,
+        )
+        await spending.add(
+            agent_id=asked.agent_id,
+            task_id=None,
+            project_id=asked.project_id,
+            model=usage.model,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost_usd=usage.cost_usd,
         )
         await audit.record(
             "llm.chat",

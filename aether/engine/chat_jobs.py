@@ -21,12 +21,20 @@ async def chat_pieces(
 ) -> AsyncGenerator[dict[str, Any], None]:
     """``{"text"}`` and ``{"tool"}`` as they come, then ``{"answer"}``: ``Answer.to_json``.
 
+    ``{"again": true}``: the text since the last tool is void, the reply is asked for once more.
+
     A reader that is slow gets longer pieces; closing this ends the call of the model.
     """
     pieces = _Pieces()
     asked = Asked.from_json(arguments)
     talking = asyncio.create_task(
-        converse(settings, asked, on_text=pieces.add_text, on_tool=pieces.add_tool)
+        converse(
+            settings,
+            asked,
+            on_text=pieces.add_text,
+            on_tool=pieces.add_tool,
+            on_again=pieces.begin_again,
+        )
     )
     talking.add_done_callback(lambda _: pieces.end())
     try:
@@ -56,6 +64,10 @@ class _Pieces:
 
     def add_tool(self, name: str) -> None:
         self._waiting.append({"tool": name})
+        self._changed.set()
+
+    def begin_again(self) -> None:
+        self._waiting.append({"again": True})
         self._changed.set()
 
     def end(self) -> None:

@@ -1,6 +1,7 @@
 """What an agent may look up in a chat: enabled tools that only read and need no item at hand."""
 
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,11 +9,12 @@ from typing import Any, Final
 from aether.config import Settings
 from aether.db import UNAVAILABLE
 from aether.engine.arguments import BadArgumentsError, read_arguments
-from aether.engine.tool_calls import Offer
+from aether.engine.offering import Offer
 from aether.errors import AetherError
-from aether.llm.prompts import tool_result_text
+from aether.llm.prompts import tool_data_text, tool_result_text
 from aether.memory.search import Visibility
 from aether.models import Agent, ToolDefinition
+from aether.redact import redact_known
 from aether.tools import TOOLS, memory
 from aether.vocabulary import ToolEffect
 
@@ -71,7 +73,8 @@ class Lookups:
             return f"Error: there is no tool {name[:100]!r}; the tools are: {known}"
         try:
             arguments = read_arguments(raw, self.offered[name].parameters)
-            text = await LOOKUPS[name](self.settings, self.visibility, arguments)
+            told = await LOOKUPS[name](self.settings, self.visibility, arguments)
+            text = redact_known(told, self.settings)
         except (AetherError, BadArgumentsError) as error:
             return tool_result_text(f"Error: {error}")
         except UNAVAILABLE:
@@ -79,4 +82,4 @@ class Lookups:
         except Exception:  # the tool loop's end: the model hears of it, the log has the trace
             log.exception("tool %s failed in a chat", name)
             return "Error: the tool failed for a reason of its own"
-        return tool_result_text(text)
+        return tool_data_text(name, text, nonce=secrets.token_hex(8))

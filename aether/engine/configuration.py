@@ -1,7 +1,7 @@
 """The routing configuration as one value, reloaded when its version in the database moves."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aether.db import row, transaction
@@ -13,6 +13,7 @@ from aether.models import (
     TriggerTaskMapping,
     WebhookMapping,
 )
+from aether.vocabulary import SourceName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +121,7 @@ async def load() -> Configuration:
             },
             rules={key: tuple(found) for key, found in rules.items()},
             gates={key: tuple(found) for key, found in gates.items()},
-            projects={
-                (one.source, one.source_project_id.casefold()): ProjectRow(
-                    id=one.id, enabled=one.enabled
-                )
-                for one in await Project.all()
-            },
+            projects=_by_name(await Project.all().order_by("id")),
             rates={
                 task.id: task.max_runs_per_item_hour
                 for task in tasks
@@ -134,6 +130,21 @@ async def load() -> Configuration:
             cancel_on_close=frozenset(task.id for task in tasks if task.cancel_on_close),
             cancel_on_newer=frozenset(task.id for task in tasks if task.cancel_on_newer),
         )
+
+
+def _by_name(rows: Sequence[Project]) -> dict[tuple[str, str], ProjectRow]:
+    """The projects by every name that an event may call them, case folded."""
+    found: dict[tuple[str, str], ProjectRow] = {}
+    for one in rows:
+        name = one.source_project_id.casefold()
+        found[one.source, name] = ProjectRow(id=one.id, enabled=one.enabled)
+    for one in rows:
+        # Plane's deliveries tell a project's id, and not the workspace that may stand before it.
+        slug, _, name = one.source_project_id.casefold().rpartition("/")
+        if one.source is SourceName.PLANE and slug:
+            row = ProjectRow(id=one.id, enabled=one.enabled)
+            found.setdefault((one.source, name), row)
+    return found
 
 
 async def up_to_date(known: Configuration) -> Configuration:

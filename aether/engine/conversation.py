@@ -4,6 +4,7 @@ So a crash resumes after the last stored message instead of paying and acting ag
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +13,8 @@ from typing import Any, Final
 from aether import audit, spending
 from aether.db import rows, transaction
 from aether.leases import Lease, fence
+from aether.llm import prompts
+from aether.llm.ask import Room
 from aether.llm.chat import Reply, Usage
 from aether.rendering import clean, is_blank, storable
 from aether.vocabulary import ToolExecutionStatus
@@ -24,7 +27,12 @@ RAW: Final = "raw_arguments"
 
 @dataclass(frozen=True, kw_only=True)
 class ToolOutcome:
-    """One tool call's end, as the model and the record hear it."""
+    """One tool call's end, as the model and the record hear it.
+
+    Args:
+        is_data: ``text`` was written by others; the model is shown it within marks.
+        note: ours, before the text: what a person changed.
+    """
 
     call_id: str
     tool: str
@@ -33,6 +41,15 @@ class ToolOutcome:
     text: str
     duration_ms: int
     error: str | None = None
+    is_data: bool = False
+    note: str = ""
+
+    def to_model(self) -> str:
+        """What the model hears; the marks are drawn anew each time, so store it once."""
+        if not self.is_data:
+            return self.note + self.text
+        nonce = secrets.token_hex(8)
+        return self.note + prompts.tool_data_text(self.tool, self.text, nonce=nonce)
 
 
 @dataclass(kw_only=True)
@@ -42,6 +59,7 @@ class Conversation:
     lease: Lease
     agent_id: str | None
     messages: list[Message] = field(default_factory=list)
+    room: Room = field(default_factory=Room)
 
     @property
     def rounds(self) -> int:
@@ -124,7 +142,7 @@ class Conversation:
 
     async def add_tool_outcome(self, outcome: ToolOutcome) -> None:
         """Store a tool's result, its record and its audit entry, in one transaction."""
-        message = {"role": "tool", "tool_call_id": outcome.call_id, "content": outcome.text}
+        message = {"role": "tool", "tool_call_id": outcome.call_id, "content": outcome.to_model()}
         async with transaction():
             await fence(self.lease)
             await self._append(message, None)
@@ -155,8 +173,8 @@ class Conversation:
                  ORDER BY position DESC LIMIT 1) asked ON true
                RETURNING id""",
             lease.execution_id, lease.run, self.rounds, outcome.call_id[:200], outcome.tool[:200],
-            self.agent_id, json.dumps(outcome.arguments), outcome.text, outcome.status,
-            outcome.error, outcome.duration_ms,
+            self.agent_id, json.dumps(outcome.arguments), outcome.note + outcome.text,
+            outcome.status, outcome.error, outcome.duration_ms,
         )  # fmt: skip
         await rows(
             "UPDATE task_execution SET tool_calls = tool_calls + 1 WHERE id = $1",

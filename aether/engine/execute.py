@@ -23,14 +23,10 @@ from aether.engine.approvals import Asker
 from aether.engine.assign import Assignment, assign
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
+from aether.engine.known_secrets import learn_stored
+from aether.engine.offering import Offer, Toolbox, offers
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import (
-    Offer,
-    changed_by_person,
-    offers,
-    refused_by_person,
-    run_call,
-)
+from aether.engine.tool_calls import changed_by_person, refused_by_person, run_call
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -114,7 +110,7 @@ class Run:
             project_id=self.execution.project_id,
             project_key=self.execution.project_key,
             lease=self.lease,
-            reach=self.task.tool_reach,
+            reach=opening.reach(self.task, self.event),
             memory_scopes=tuple(self.task.memory_scopes),
         )
 
@@ -223,6 +219,7 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
             if not talk.messages:
                 await talk.begin(
                     opening.messages(
+                        runtime.settings,
                         run.assignment,
                         run.task,
                         run.event,
@@ -245,6 +242,7 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
 
 
 async def _prepare(runtime: Runtime, lease: Lease) -> Run:
+    await learn_stored(runtime.settings)
     execution = await TaskExecution.get(id=lease.execution_id)
     task = await TaskDefinition.get_or_none(id=execution.task_id)
     delivery = await Delivery.get_or_none(id=execution.delivery_id)
@@ -259,6 +257,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
     assignment = await assign(task)
     agent_id = assignment.agent.id if assignment.agent else None
+    reason = opening.reason(assignment, task, event)
     effects = None
     subject = opening.answered_subject(event)
     if subject is not None:
@@ -272,7 +271,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         await fence(lease)
         await rows(
             "UPDATE task_execution SET agent_id = $2, agent_reason = $3 WHERE id = $1",
-            lease.execution_id, agent_id, assignment.reason,
+            lease.execution_id, agent_id, reason,
         )  # fmt: skip
         has_turn = await limits.take_turn(lease, assignment.agent, project)
         if has_turn:
@@ -285,7 +284,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
                     "task_id": task.id,
                     "run": lease.run,
                     "try": lease.tries + 1,
-                    "agent_reason": assignment.reason,
+                    "agent_reason": reason,
                 },
             )
     if not has_turn:
@@ -315,40 +314,40 @@ async def _recalled(run: Run) -> list[Recalled]:
 
 async def _converse(run: Run, talk: Conversation) -> str:
     """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
-    offered = await offers(run.assignment.agent, run.task)
+    toolbox = await offers(run.assignment.agent, run.task, run.event)
     rounds = opening.most_rounds(run.runtime.settings, run.task)
     while (answer := talk.answer()) is None:
         if talk.rounds > rounds:  # it called tools in the last call, which offered none
             return _last_words(talk)
-        await _run_calls(run, talk, offered)
+        await _run_calls(run, talk, toolbox)
         if talk.blanks >= MOST_BLANKS:
             raise UpstreamError(
                 "the model returned an empty answer twice; nothing was posted", retryable=False
             )
         if talk.blanks and talk.messages[-1].get("role") == "assistant":
             await talk.add_user(prompts.empty_answer_message())
-        tools = _to_model(offered) if talk.rounds < rounds else None
+        tools = _to_model(toolbox.offered) if talk.rounds < rounds else None
         await _ask(run, talk, tools)
     return answer
 
 
-async def _run_calls(run: Run, talk: Conversation, offered: Mapping[str, Offer]) -> None:
+async def _run_calls(run: Run, talk: Conversation, toolbox: Toolbox) -> None:
     """Run the last reply's calls that have no result yet, once a person has seen what must be."""
     wanted = {
         run.tool_context(talk.rounds, str(call["id"])).call_key: (call, raw)
         for call, raw in talk.open_calls()
     }
-    verdicts = await approvals.approved_calls(run.asker, wanted, offered)
+    verdicts = await approvals.approved_calls(run.asker, wanted, toolbox.offered)
     for call, raw in talk.open_calls():
         context = run.tool_context(talk.rounds, str(call["id"]))
         verdict = verdicts.get(context.call_key)
         if verdict is None or verdict.status is ApprovalStatus.APPROVED:
-            outcome = await run_call(call, raw, offered, context)
+            outcome = await run_call(call, raw, toolbox, context)
         elif verdict.arguments is None or verdict.is_refused:
             outcome = refused_by_person(call, raw, verdict.reason)
         else:
             outcome = changed_by_person(
-                await run_call(call, verdict.arguments, offered, context), verdict.arguments
+                await run_call(call, verdict.arguments, toolbox, context), verdict.arguments
             )
         await talk.add_tool_outcome(outcome)
         reached("tool result stored")
@@ -356,7 +355,7 @@ async def _run_calls(run: Run, talk: Conversation, offered: Mapping[str, Offer])
 
 async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
     """What may be posted of ``text``; None where a person refused it, and the model is told."""
-    if not run.task.approve_answer or run.effects is None or await run.effects.has_spoken():
+    if run.effects is None or await run.effects.has_spoken():
         return text
     verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
     if not verdict.is_refused:
@@ -387,9 +386,11 @@ async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None)
                 settings, agent.model if agent else None, agent.fallback_models if agent else ()
             ),
             messages=talk.to_send(),
+            room=talk.room,
             tools=tools,
             timeout=settings.llm_timeout_seconds,
             on_text=speech.hear if settings.llm_stream else None,
+            on_again=speech.begin_again,
         )
     reached("model answered")
     await talk.add_reply(reply)

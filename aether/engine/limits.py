@@ -13,7 +13,7 @@ from typing import Final
 from aether import audit, spending
 from aether.clock import now
 from aether.db import rows, transaction
-from aether.errors import AetherError, ErrorCode
+from aether.errors import RateLimitedError
 from aether.leases import Lease, LetGoError
 from aether.models import Agent, Project, TaskDefinition
 from aether.spending import Spent, this_period
@@ -23,12 +23,11 @@ log = logging.getLogger(__name__)
 
 NEAR: Final = Decimal("0.8")  # of a bound; from there on it is warned about
 TURN_SECONDS: Final = 2.0  # until an execution that waits for its turn asks again
+LONGEST_TURN_SECONDS: Final = 30.0  # the same, of one that has waited long: each time costs
 
 
-class LimitReachedError(AetherError):
+class LimitReachedError(RateLimitedError):
     """A bound of what may be spent has been reached; the text names it."""
-
-    code = ErrorCode.RATE_LIMITED
 
 
 class NoTurnError(LetGoError):
@@ -85,9 +84,10 @@ async def check(
 async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) -> bool:
     """Whether this run may go on now; False: it is queued again, since enough are under way.
 
-    Takes part in the fenced transaction that has written the execution's agent; the locks make
-    others wait who ask at the same time. Whoever is sent back loses the agent, so that two that
-    wait never hold each other up.
+    Takes part in the fenced transaction that has written the execution's agent and the reason
+    for it; the locks make others wait who ask at the same time. Who has no reason was claimed and
+    has yet to ask: it does not count, or a crowd that asks again and again would keep itself
+    from ever getting on.
     """
     for scope, owner in (("agent", agent), ("project", project)):
         if owner is None or owner.max_concurrent_runs is None:
@@ -96,7 +96,7 @@ async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) 
         [counted] = await rows(
             f"""SELECT count(*) AS n FROM task_execution
                 WHERE {scope}_id = $1 AND id <> $2 AND status = 'running'
-                  AND lease_until > now()""",  # noqa: S608 # our own names
+                  AND agent_reason IS NOT NULL AND lease_until > now()""",  # noqa: S608 # our own names
             owner.pk, lease.execution_id,
         )  # fmt: skip
         if counted["n"] >= owner.max_concurrent_runs:
@@ -104,9 +104,11 @@ async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) 
             await rows(
                 """UPDATE task_execution SET status = $3, lease_until = NULL, enqueued_at = NULL,
                      agent_id = NULL, agent_reason = $4,
-                     run_after = now() + make_interval(secs => $5)
+                     run_after = now() + least(make_interval(secs => $6),
+                       greatest(make_interval(secs => $5), (now() - created_at) / 10))
                    WHERE id = $1 AND lease_token = $2""",
                 lease.execution_id, lease.token, ExecutionStatus.QUEUED, reason, TURN_SECONDS,
+                LONGEST_TURN_SECONDS,
             )  # fmt: skip
             return False
     return True

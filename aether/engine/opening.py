@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from aether.config import Settings
 from aether.engine.assign import Assignment
+from aether.engine.outsiders import why_held_back
 from aether.errors import AetherError
 from aether.events import SourceEvent, Subject
 from aether.llm import prompts
 from aether.llm.prompts import Message
 from aether.memory.search import Recalled, Visibility, recall_for_run
 from aether.models import TaskDefinition
-from aether.vocabulary import MemoryScope
+from aether.redact import Mask
+from aether.vocabulary import MemoryScope, ToolReach
 
 RECALL_SECONDS: Final = 30.0
 RECALL_FAILURES: Final = (AetherError, TimeoutError, ImportError)
@@ -56,6 +58,7 @@ async def recall(settings: Settings, event: SourceEvent, within: Visibility) -> 
 
 
 def messages(
+    settings: Settings,
     assignment: Assignment,
     task: TaskDefinition,
     event: SourceEvent,
@@ -63,21 +66,35 @@ def messages(
     extracted: Mapping[str, Any],
     memories: Sequence[Recalled],
 ) -> list[Message]:
-    """The system prompt; then, delimited, what is remembered and what the platform sent."""
+    """The system prompt; then, delimited, what is remembered and what the platform sent.
+
+    A secret of ours that stands in it does not go to the model.
+    """
     nonce = secrets.token_hex(8)
     system = prompts.system_prompt(agent=assignment.agent, task=task)
     remembered = prompts.memories_message(memories, nonce=nonce)
-    return [
-        {"role": "system", "content": system},
-        *([] if remembered is None else [remembered]),
-        prompts.event_message(event, extracted, nonce=nonce),
-    ]
+    told = [] if remembered is None else [remembered]
+    told.append(prompts.event_message(event, extracted, nonce=nonce))
+    mask = Mask(settings)
+    shown = [{**one, "content": mask.whole(one["content"])} for one in told]
+    return [{"role": "system", "content": system}, *shown]
 
 
 def most_rounds(settings: Settings, task: TaskDefinition) -> int:
     """How many rounds of tool calls a run of ``task`` has; with 0 it is offered no tools."""
     most = task.max_tool_rounds
     return settings.llm_max_tool_rounds if most is None else most
+
+
+def reason(assignment: Assignment, task: TaskDefinition, event: SourceEvent) -> str:
+    """Why this agent, and why its tools may not write, if they may not; for people."""
+    held_back = why_held_back(event, task)
+    return f"{assignment.reason}; {held_back}" if held_back else assignment.reason
+
+
+def reach(task: TaskDefinition, event: SourceEvent) -> ToolReach:
+    """What the run's tools may act on; for an outsider nothing but the item at hand."""
+    return task.tool_reach if why_held_back(event, task) is None else ToolReach.ITEM
 
 
 def answered_subject(event: SourceEvent) -> Subject | None:

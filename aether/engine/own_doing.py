@@ -16,7 +16,7 @@ from aether.events import SourceEvent, Subject
 from aether.markers import markers_in
 from aether.rendering import clean
 from aether.sources import get as get_source
-from aether.sources.base import EchoedSource
+from aether.sources.base import ANY_CHANGE, EchoedSource
 from aether.sources.gitlab.echo import is_echo as is_gitlab_echo
 from aether.vocabulary import SourceName
 
@@ -24,6 +24,7 @@ OURS: Final = "our own doing"  # how each reason begins
 WINDOW: Final = "15 minutes"  # between our write and the webhook that tells of it
 STATE_WINDOW: Final = "2 minutes"  # between our write and the item's own time of change
 
+CHANGES: Final = frozenset({"label", "unlabel", "assign", "update", "close"})
 KINDS: Final[Mapping[str, frozenset[str]]] = {
     "labeled": frozenset({"label"}),
     "unlabeled": frozenset({"unlabel"}),
@@ -126,18 +127,21 @@ async def _by_effect(event: SourceEvent) -> str | None:
     return None
 
 
-async def _by_any_effect(event: SourceEvent) -> str | None:
-    """A poll saw that the item changed, not how: what we wrote at that time is what it saw."""
+async def _by_any_effect(
+    event: SourceEvent, kinds: frozenset[str] = CHANGES | {"comment", "create"}
+) -> str | None:
+    """That the item changed is told, not how: what we wrote at that time is what was seen."""
     if event.subject is None or event.happened_at is None:
         return None
     found = await rows(
         f"""SELECT 1 FROM effect
-            WHERE source = $1 AND project_key = $2 AND item_key = $3 AND site = $5
+            WHERE source = $1 AND project_key = $2 AND item_key = $3 AND kind = ANY($5::text[])
+              AND site = $6
               AND status IN ('intended', 'sent')
               AND touched_at BETWEEN $4::text::timestamptz - interval '{STATE_WINDOW}'
                 AND $4::text::timestamptz + interval '{STATE_WINDOW}' LIMIT 1""",  # noqa: S608 # a constant of ours
         event.source, event.subject.project[:400], event.subject.key[:100], event.happened_at,
-        event.site,
+        sorted(kinds), event.site,
     )  # fmt: skip
     return f"{OURS}: we wrote to this item at that time" if found else None
 
@@ -146,6 +150,8 @@ async def _by_echo(event: SourceEvent, told: Mapping[str, Sequence[frozenset[str
     """For platforms that tell several changes in one event: ours only if each of them is."""
     if not told or event.subject is None:
         return None
+    if ANY_CHANGE in told:
+        return await _by_any_effect(event, kinds=CHANGES)
     found = await _recent_effects(event, event.subject, told.keys())
     wrote: dict[str, list[Mapping[str, Any]]] = {}
     for one in found:
@@ -165,7 +171,7 @@ def _echoes(kind: str, changed: frozenset[str], content: Mapping[str, Any], now:
             content.get(name) is not None and _same_words(content[name], getattr(now, name))
             for name in changed
         )
-    if kind == "close":
+    if kind == "close" or not changed:  # which one it was is not told
         return True
     return bool(changed & {str(name).casefold() for name in content.get("names", ())})
 

@@ -19,6 +19,7 @@ from aether import audit, checkpoints, sources
 from aether.config import Settings
 from aether.credentials import RenewingConnection
 from aether.db import UNAVAILABLE, row, rows, transaction
+from aether.engine.known_secrets import learn_stored
 from aether.engine.receive import receive
 from aether.engine.runtime import Runtime
 from aether.errors import (
@@ -78,7 +79,10 @@ RETURNING lease_token, source, source_project_id, integration_id, interval_minut
   cursor, now() AS now, coalesce(begins_at, created_at) AS begins_at,
   (SELECT base_url FROM integration WHERE integration.id = integration_id) AS base_url,
   (SELECT project.id FROM project WHERE project.source = poll_source.source
-     AND lower(project.source_project_id) = lower(poll_source.source_project_id)
+     AND (lower(project.source_project_id) = lower(poll_source.source_project_id)
+       OR project.source = 'plane'
+         AND lower(substring(project.source_project_id FROM '[^/]*$'))
+           = lower(substring(poll_source.source_project_id FROM '[^/]*$')))
    ORDER BY project.id LIMIT 1) AS project_id
 """
 
@@ -98,6 +102,7 @@ async def poll_source(runtime: Runtime, id: int) -> None:
         return
     try:
         async with _held(poll):
+            await learn_stored(runtime.settings)
             has_more = await _turn(runtime, poll)
     except LeaseLostError:
         log.info("poll source %s is somebody else's now, or was changed", id)

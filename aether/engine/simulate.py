@@ -13,6 +13,7 @@ from aether.db import reading
 from aether.engine import configuration, opening
 from aether.engine.assign import Assignment, assign
 from aether.engine.bounds import within_rates
+from aether.engine.offering import Offer, Toolbox, Withheld, offers
 from aether.engine.plan import Plan, item_keys, make_plan
 from aether.engine.receive import (
     BOTS_HAD_THEIR_SHARE,
@@ -24,7 +25,6 @@ from aether.engine.receive import (
 )
 from aether.engine.route import Start, rules_for, source_mapping
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import Offer, offers
 from aether.errors import AetherError
 from aether.events import SourceEvent
 from aether.llm.chat import model_name
@@ -129,6 +129,7 @@ class SimulatedTask:
     memories_error: str | None
     messages: list[OpeningMessage]
     tools: list[Offer]
+    withheld: list[Withheld]
     answer: AnswerTarget
 
 
@@ -157,7 +158,7 @@ class _Chosen:
     assignment: Assignment | None
     model: str | None
     error: str | None
-    tools: list[Offer]
+    tools: Toolbox
 
 
 async def simulate(
@@ -180,7 +181,11 @@ async def simulate(
             plan = await within_rates(plan, lock=False)
         status, reason = await _outcome(plan, counted)
         starts = plan.routing.starts if status == "accepted" else ()
-        chosen = [one for start in starts if (one := await _choose(runtime, start)) is not None]
+        chosen = [
+            one
+            for start in starts
+            if (one := await _choose(runtime, plan.event, start)) is not None
+        ]
     return Prospect(
         event=plan.event,
         status=status,
@@ -222,7 +227,7 @@ async def _outcome(plan: Plan, stored: StoredDelivery | None) -> tuple[str, str 
     return "accepted", plan.routing.reason
 
 
-async def _choose(runtime: Runtime, start: Start) -> _Chosen | None:
+async def _choose(runtime: Runtime, event: SourceEvent, start: Start) -> _Chosen | None:
     task = await TaskDefinition.get_or_none(id=start.task_id)
     if task is None:
         return None  # deleted since the configuration was read
@@ -230,7 +235,7 @@ async def _choose(runtime: Runtime, start: Start) -> _Chosen | None:
         assignment = await assign(task)
     except AetherError as error:
         return _Chosen(
-            start=start, task=task, assignment=None, model=None, error=str(error), tools=[]
+            start=start, task=task, assignment=None, model=None, error=str(error), tools=Toolbox()
         )
     agent = assignment.agent
     model = problem = None
@@ -238,14 +243,16 @@ async def _choose(runtime: Runtime, start: Start) -> _Chosen | None:
         model = model_name(runtime.settings, agent.model if agent else None)
     except AetherError as error:
         problem = str(error)
-    offered = await offers(agent, task) if opening.most_rounds(runtime.settings, task) else {}
+    toolbox = Toolbox()  # without a round nothing is offered
+    if opening.most_rounds(runtime.settings, task):
+        toolbox = await offers(agent, task, event)
     return _Chosen(
         start=start,
         task=task,
         assignment=assignment,
         model=model,
         error=problem,
-        tools=list(offered.values()),
+        tools=toolbox,
     )
 
 
@@ -284,20 +291,26 @@ def _simulated(
     messages: list[dict[str, Any]] = []
     if assignment is not None:
         messages = opening.messages(
-            assignment, one.task, plan.event, extracted=plan.extracted, memories=memories
+            runtime.settings,
+            assignment,
+            one.task,
+            plan.event,
+            extracted=plan.extracted,
+            memories=memories,
         )
     return SimulatedTask(
         task_id=one.task.id,
         task_name=one.task.name,
         canonical_trigger=one.start.canonical_trigger,
         agent_id=assignment.agent.id if assignment and assignment.agent else None,
-        agent_reason=assignment.reason if assignment else None,
+        agent_reason=(opening.reason(assignment, one.task, plan.event) if assignment else None),
         model=one.model,
         error=one.error,
         memories=memories,
         memories_error=problem if assignment is not None else None,
         messages=[OpeningMessage(**message) for message in messages],
-        tools=one.tools,
+        tools=list(one.tools.offered.values()),
+        withheld=list(one.tools.withheld.values()),
         answer=_answer(runtime, plan.event),
     )
 

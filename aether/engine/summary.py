@@ -13,6 +13,7 @@ from typing import Any, Final
 from aether import audit, spending
 from aether.db import row, rows, transaction
 from aether.engine import limits
+from aether.engine.known_secrets import learn_stored
 from aether.engine.opening import visibility
 from aether.engine.runtime import Runtime
 from aether.errors import AetherError, UpstreamError
@@ -29,9 +30,12 @@ MOST_TRIES: Final = 3
 PATIENCE_SECONDS: Final = 600.0  # a hint older than this was lost, or its summary failed
 
 CLAIM: Final = """
-UPDATE task_execution SET summary_tries = summary_tries + 1
-WHERE id = $1 AND status = 'succeeded' AND summary_tries < $2 RETURNING id
+UPDATE task_execution SET summary_tries = summary_tries + 1,
+  run_after = now() + make_interval(secs => $3)
+WHERE id = $1 AND status = 'succeeded' AND summary_tries < $2
+  AND (run_after IS NULL OR run_after <= now()) RETURNING id
 """
+"""``run_after`` is until when it is being summarized, so that a doubled hint costs nothing."""
 
 WANTED: Final = """
 UPDATE task_execution SET enqueued_at = now()
@@ -52,7 +56,7 @@ async def summarize(runtime: Runtime, execution_id: int) -> None:
 
     A failure is logged, and tried again later, three times at most.
     """
-    if await row(CLAIM, execution_id, MOST_TRIES) is None:
+    if await row(CLAIM, execution_id, MOST_TRIES, PATIENCE_SECONDS) is None:
         return
     execution = await TaskExecution.get(id=execution_id)
     task = await TaskDefinition.get_or_none(id=execution.task_id)
@@ -61,12 +65,17 @@ async def summarize(runtime: Runtime, execution_id: int) -> None:
             await _summarize(runtime, execution, task)
     except AetherError as error:
         log.warning("execution %s is not summarized: %s", execution_id, error)
+        await rows("UPDATE task_execution SET run_after = NULL WHERE id = $1", execution_id)
         return
-    await rows("UPDATE task_execution SET summary_tries = NULL WHERE id = $1", execution_id)
+    await rows(
+        "UPDATE task_execution SET summary_tries = NULL, run_after = NULL WHERE id = $1",
+        execution_id,
+    )
 
 
 async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefinition) -> None:
     settings = runtime.settings
+    await learn_stored(settings)
     agent = await Agent.get_or_none(id=execution.agent_id) if execution.agent_id else None
     project = await Project.get_or_none(id=execution.project_id)
     if project is None:

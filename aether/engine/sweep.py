@@ -28,7 +28,7 @@ WITH due AS (
          OR (status = 'running' AND lease_until < now() - make_interval(secs => $3)))
     AND (enqueued_at IS NULL OR enqueued_at < now() - least(
       greatest(make_interval(secs => $1), (now() - created_at) / 4), make_interval(secs => $2)))
-  ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
+  ORDER BY coalesce(run_after, enqueued_at, created_at), id LIMIT $4 FOR UPDATE SKIP LOCKED)
 UPDATE task_execution AS execution SET enqueued_at = now()
 FROM due WHERE execution.id = due.id RETURNING execution.id
 """
@@ -70,6 +70,7 @@ async def prune(settings: Settings) -> None:
         await _prune_history(settings.retention_days)
 
 
+_NO_LIMIT_COUNTS_IT: Final = "AND {column} < date_trunc('month', now() AT TIME ZONE 'UTC')"
 _NO_EXECUTION: Final = """AND NOT EXISTS (
   SELECT 1 FROM task_execution AS kept WHERE kept.id = {table}.execution_id)"""
 
@@ -89,8 +90,8 @@ PRUNED: Final = (
     ),
     ("llm_call", "created_at", ""),
     ("audit_entry", "created_at", ""),
-    ("limit_notice", "created_at", ""),
-    ("usage_day", "day", ""),
+    ("limit_notice", "created_at", _NO_LIMIT_COUNTS_IT),
+    ("usage_day", "day", _NO_LIMIT_COUNTS_IT),
 )
 """Table, age, condition; executions first, since all that belongs to one goes after it."""
 
@@ -98,7 +99,7 @@ PRUNED: Final = (
 async def _prune_history(days: int) -> None:
     """In batches, so that no delete holds its locks for long; unfinished work is kept whole."""
     for table, column, condition in PRUNED:
-        only = condition.format(table=table)
+        only = condition.format(table=table, column=column)
         while True:
             async with transaction():
                 await rows("SELECT set_config('aether.prune', 'on', true)")

@@ -3,104 +3,33 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE
 from aether.engine.arguments import BadArgumentsError, read_arguments
 from aether.engine.conversation import ToolOutcome
+from aether.engine.offering import Offer, Toolbox
 from aether.errors import AetherError, CancelledRunError, LeaseLostError, UpstreamError
 from aether.llm.prompts import tool_result_text
-from aether.models import Agent, TaskDefinition, ToolDefinition
+from aether.redact import Mask, redact
 from aether.rendering import clean
-from aether.tools import TOOLS, mcp_servers
-from aether.tools.base import RefusedError, Tool, ToolContext
+from aether.tools.base import RefusedError, ToolContext
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
 
 log = logging.getLogger(__name__)
 
-MOST_OFFERED: Final = 128
-"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools"""
 RUN_ENDING = (LeaseLostError, CancelledRunError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """A tool that this run may use, as the model is shown it."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    call: Tool
-    effect: ToolEffect
-    is_foreign: bool = False  # its words and its schema are those of a server outside
-    requires_approval: bool = False
-
-    def to_model(self) -> dict[str, Any]:
-        """OpenAI's form of a tool."""
-        return {
-            "type": "function",
-            "function": {
-                "name": self.name,
-                "description": self.description,
-                "parameters": dict(self.parameters) or {"type": "object", "properties": {}},
-            },
-        }
-
-
-async def offers(agent: Agent | None, task: TaskDefinition) -> dict[str, Offer]:
-    """The enabled tools that exist and that both the agent and the task allow, by name.
-
-    At most 128, which is what a model's provider takes; the built-in ones first.
-    """
-    lists = [one for one in (agent.tools if agent else None, task.tools) if one is not None]
-    names = [name for name in TOOLS if all(_lists(one, name) for one in lists)]
-    found = await ToolDefinition.filter(enabled=True, name__in=names).order_by("id")
-    offered = [
-        Offer(
-            name=one.name,
-            description=one.description,
-            parameters=one.parameters,
-            call=TOOLS[one.name],
-            effect=one.effect,
-            requires_approval=one.requires_approval,
-        )
-        for one in found
-    ]
-    for tool in await mcp_servers.offered(agent.id if agent else None):
-        is_listed = any(_lists(one, tool.name) for one in lists)
-        may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_listed
-        if may and all(_lists(one, tool.name) for one in lists):
-            offered.append(
-                Offer(
-                    name=tool.name,
-                    description=tool.description,
-                    parameters=tool.parameters,
-                    call=tool.call,
-                    effect=tool.effect,
-                    requires_approval=tool.requires_approval,
-                    is_foreign=True,
-                )
-            )
-    if len(offered) > MOST_OFFERED:
-        log.warning("%s tools are too many; the last are not offered", len(offered))
-    return {one.name: one for one in offered[:MOST_OFFERED]}
-
-
-def _lists(allowed: Sequence[str], name: str) -> bool:
-    """Whether a list of allowed tools has ``name``; ``mcp_docs_*`` has all that begin so."""
-    return name in allowed or any(
-        one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1])
-        for one in allowed
-    )
-
-
 async def run_call(
-    call: Mapping[str, Any], raw: Any, offered: Mapping[str, Offer], context: ToolContext
+    call: Mapping[str, Any], raw: Any, tools: Toolbox, context: ToolContext
 ) -> ToolOutcome:
     """Run one call and say how it ended; a failure of the tool is a result, not an error.
+
+    A tool that is withheld is refused, and the model is told why.
 
     Raises:
         LeaseLostError, CancelledRunError: the run is over.
@@ -118,9 +47,9 @@ async def run_call(
         duration_ms=0,
     )
     try:
-        offer = _known(name, offered)
+        offer = _known(name, tools)
         arguments = read_arguments(raw, offer.parameters, is_foreign=offer.is_foreign)
-        outcome = replace(outcome, arguments=arguments)
+        outcome = replace(outcome, arguments=arguments, is_data=offer.is_foreign)
         reached(f"tool {name}")
         text = await offer.call(context, arguments)
     except BadArgumentsError as error:
@@ -128,6 +57,7 @@ async def run_call(
     except RUN_ENDING:
         raise
     except RefusedError as error:
+        outcome = replace(outcome, is_data=False)
         outcome = _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {error}", str(error))
     except UpstreamError as error:
         if error.may_have_happened:
@@ -142,8 +72,16 @@ async def run_call(
         told = "the tool failed for a reason of its own"
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {told}", told)
     else:
+        is_data = offer.is_foreign or offer.effect is ToolEffect.READS
+        outcome = replace(outcome, is_data=is_data)
         outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
-    return replace(outcome, duration_ms=int((time.monotonic() - started) * 1000))
+    mask = Mask(context.settings)
+    return replace(
+        outcome,
+        text=mask.whole(outcome.text),
+        error=redact(outcome.error, context.settings) if outcome.error else None,
+        duration_ms=int((time.monotonic() - started) * 1000),
+    )
 
 
 def refused_by_person(call: Mapping[str, Any], raw: Any, reason: str | None) -> ToolOutcome:
@@ -164,14 +102,16 @@ def changed_by_person(outcome: ToolOutcome, arguments: Mapping[str, Any]) -> Too
     """The result of a call that was run with other arguments than the model's; it is told so."""
     told = json.dumps(arguments, ensure_ascii=False)
     note = f"A person changed the arguments before the call was run, to: {told}\n\n"
-    return replace(outcome, text=tool_result_text(note + outcome.text))
+    return replace(outcome, note=tool_result_text(note))
 
 
-def _known(name: str, offered: Mapping[str, Offer]) -> Offer:
-    if name not in offered:
-        known = ", ".join(sorted(offered)) or "none"
-        raise BadArgumentsError(f"there is no tool {name[:100]!r}; the tools are: {known}")
-    return offered[name]
+def _known(name: str, tools: Toolbox) -> Offer:
+    if name in tools.offered:
+        return tools.offered[name]
+    if name in tools.withheld:
+        raise RefusedError(f"{name} is withheld from this run: {tools.withheld[name].reason}")
+    known = ", ".join(sorted(tools.offered)) or "none"
+    raise BadArgumentsError(f"there is no tool {name[:100]!r}; the tools are: {known}")
 
 
 def _ended(

@@ -29,6 +29,7 @@ class LiveKind(StrEnum):
     MESSAGE = "message"  #: A reply of the model was stored.
     TOOL = "tool"  #: A tool call was run and stored.
     TEXT = "text"  #: A piece of a reply that is still being written.
+    APPROVAL = "approval"  #: A person was asked, or has decided, or it is over without.
     WATCHDOG = "watchdog"  #: A warning or error was stored.
 
 
@@ -111,8 +112,8 @@ def _looked_at(task: asyncio.Task[Any]) -> None:
 _READ: Final = """
 WITH upto AS MATERIALIZED (
   SELECT coalesce($2::text::pg_snapshot, pg_current_snapshot()) AS snapshot)
-SELECT upto.snapshot::text AS upto, pg_snapshot_xmax(pg_current_snapshot())::text AS newest,
-  state.epoch, state.pruned::text AS pruned, one.*
+SELECT upto.snapshot::text AS upto, pg_current_snapshot()::text AS now, state.epoch,
+  state.pruned::text AS pruned, one.*
 FROM upto LEFT JOIN live_state AS state ON state.id = 1
 LEFT JOIN LATERAL (
   SELECT tx::text AS tx, live_event.id AS event_id, kind, row_id, execution_id,
@@ -183,9 +184,13 @@ def _event(found: Mapping[str, Any], position: Position, page: Page) -> LiveEven
 
 
 def _check(position: Position, epoch: str, found: Mapping[str, Any]) -> None:
-    if epoch != found["epoch"] or position.batch.xmax > int(found["newest"]):
+    now = Snapshot.read(found["now"])
+    if epoch != found["epoch"] or position.batch.xmax > now.xmax:
         raise InvalidInputError("after", "is a cursor of another database; begin without it")
-    if found["pruned"] is not None and int(found["pruned"]) >= position.before.xmin:
+    pruned = int(found["pruned"] or 0)
+    # what is under way still has nothing that could have been pruned, however old it is
+    ended = (one for one in position.before.running if now.sees(one))
+    if pruned >= position.before.xmax or any(one <= pruned for one in ended):
         raise InvalidInputError(
             "after",
             f"is too old: events are kept for {KEEP_HOURS} hours, and some that follow it are "

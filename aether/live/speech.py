@@ -75,6 +75,10 @@ class Speech:
             self._heard += piece
             self._wake.set()
 
+    def begin_again(self) -> None:
+        """The reply is asked for once more: what was heard is void, and is replaced."""
+        self._heard = ""
+
     async def _tell(self) -> None:
         try:
             while True:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aether.config import Settings
@@ -14,6 +15,13 @@ log = logging.getLogger(__name__)
 
 SMALLER: Final = (0.5, 0.25, 0.1)
 """What is left of a prompt that a model has called too long, each time it does."""
+
+
+@dataclass
+class Room:
+    """What is known of how long a prompt may be, kept from one call of a run to the next."""
+
+    characters: int | None = None
 
 
 def models(settings: Settings, model: str | None, fallbacks: Sequence[str]) -> list[str | None]:
@@ -28,6 +36,7 @@ async def ask(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None,
     timeout: float,
+    room: Room | None = None,
     on_text: Callable[[str], None] | None = None,
     on_again: Callable[[], None] | None = None,
 ) -> Reply:
@@ -38,6 +47,8 @@ async def ask(
 
     Args:
         models: at least one; None means LLM_MODEL.
+        room: what earlier calls have met, and this one adds to: a prompt that was too long is
+            not sent in its length again.
         on_again: called before every further attempt: what ``on_text`` has heard is void.
 
     Raises:
@@ -52,6 +63,7 @@ async def ask(
                 settings,
                 model=model,
                 messages=messages,
+                room=room or Room(),
                 tools=tools,
                 timeout=timeout,
                 on_text=on_text,
@@ -71,6 +83,7 @@ async def _fitted(
     *,
     model: str | None,
     messages: Sequence[Mapping[str, Any]],
+    room: Room,
     on_again: Callable[[], None] | None,
     **arguments: Any,
 ) -> Reply:
@@ -78,10 +91,12 @@ async def _fitted(
     most = window.characters(messages)
     if known is not None:
         most = min(most, int(known * window.CHARACTERS_A_TOKEN))
+    if room.characters is not None:
+        most = min(most, room.characters)
     for left in (1.0, *SMALLER):
         fitting = window.fit(messages, int(most * left))
         try:
-            return await chat.complete(settings, model=model, messages=fitting, **arguments)
+            reply = await chat.complete(settings, model=model, messages=fitting, **arguments)
         except provider.PromptTooLongError as error:
             shorter = window.fit(messages, int(most * left * 0.9))
             if left == SMALLER[-1] or window.characters(shorter) >= window.characters(fitting):
@@ -89,6 +104,10 @@ async def _fitted(
             log.info("the prompt is shortened and sent again: %s", error)
             if on_again is not None:
                 on_again()
+        else:
+            if left < 1.0:
+                room.characters = int(most * left)
+            return reply
     raise AssertionError("unreachable")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, UpstreamError
 from aether.llm import provider, streaming
+from aether.redact import Mask
 from aether.rendering import clean, is_blank
 
 LONGEST_ID: Final = 100
@@ -89,6 +90,8 @@ async def complete(
 ) -> Reply:
     """One call of the model, sent once; whoever asked decides whether to ask again.
 
+    Secrets of ours that it repeats are taken out of all that it says, pieces included.
+
     Args:
         model: the agent's own; None means LLM_MODEL.
         messages: OpenAI's chat form.
@@ -115,17 +118,18 @@ async def complete(
         "num_retries": 0,
         **({"tools": deepcopy(offered)} if offered else {}),
     }
+    mask = Mask(settings)
     failed: AetherError
     try:
         async with asyncio.timeout(timeout):
             if on_text is None:
                 answer = await library.acompletion(**arguments)
             else:
-                answer = await streaming.completion(library, target, arguments, on_text)
+                answer = await streaming.completion(library, target, arguments, on_text, mask)
     except provider.failures() as error:
         failed = provider.failure(error, target, settings)
     else:
-        return _read(library, answer, target)
+        return _read(library, answer, target, mask)
     raise failed  # outside of the except: the cause, secrets and all, is not chained to it
 
 
@@ -149,20 +153,20 @@ def _declared(
     ]
 
 
-def _read(library: Any, answer: Any, target: provider.Target) -> Reply:
+def _read(library: Any, answer: Any, target: provider.Target, mask: Mask) -> Reply:
     choices = getattr(answer, "choices", None)
     if not choices:
         raise UpstreamError(f"the model {target.name!r} answered without a choice")
     said = choices[0].message
     content = getattr(said, "content", None)
-    text = clean(content) if isinstance(content, str) else None
-    calls, history = _calls(getattr(said, "tool_calls", None) or ())
+    text = mask.whole(clean(content)) if isinstance(content, str) else None
+    calls, history = _calls(getattr(said, "tool_calls", None) or (), mask)
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if history:
         message["tool_calls"] = history
     elif text is None:
         message["content"] = ""
-    message |= _reasoning(said, target)
+    message |= _reasoning(said, target, mask)
     return Reply(
         text=text,
         tool_calls=calls,
@@ -171,7 +175,7 @@ def _read(library: Any, answer: Any, target: provider.Target) -> Reply:
     )
 
 
-def _reasoning(said: Any, target: provider.Target) -> dict[str, Any]:
+def _reasoning(said: Any, target: provider.Target, mask: Mask) -> dict[str, Any]:
     """What some providers want back beside their tool calls; a foreign server gets plain OpenAI."""
     if "api_base" in target.arguments:
         return {}
@@ -179,11 +183,12 @@ def _reasoning(said: Any, target: provider.Target) -> dict[str, Any]:
     for name in ("reasoning_content", "thinking_blocks"):
         value = getattr(said, name, None)
         if value:
-            found[name] = json.loads(clean(json.dumps(value, ensure_ascii=False, default=str)))
+            told = clean(json.dumps(value, ensure_ascii=False, default=str))
+            found[name] = json.loads(mask.whole(told))
     return found
 
 
-def _calls(told: Sequence[Any]) -> tuple[tuple[ToolCall, ...], list[dict[str, Any]]]:
+def _calls(told: Sequence[Any], mask: Mask) -> tuple[tuple[ToolCall, ...], list[dict[str, Any]]]:
     """The calls, and how the history shows them.
 
     A call that comes twice under one id is one call; another call under a used id gets its own.
@@ -192,8 +197,10 @@ def _calls(told: Sequence[Any]) -> tuple[tuple[ToolCall, ...], list[dict[str, An
     history = []
     for one in told:
         function = one.function
-        name = clean(str(function.name or ""))
-        arguments = clean(function.arguments) if isinstance(function.arguments, str) else None
+        name = mask.whole(clean(str(function.name or "")))
+        arguments = None
+        if isinstance(function.arguments, str):
+            arguments = mask.whole(clean(function.arguments))
         call_id, signature = _call_id(one)
         if call_id in calls:
             if (calls[call_id].name, calls[call_id].arguments) == (name, arguments):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
+from aether.redact import Mask
 from aether.rendering import clean
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,12 @@ class Hearing:
     """Passes a text on, piece by piece, to somebody whose failures are their own.
 
     A piece that ends in half a character is held back until the other half comes; so is a
-    beginning that may be a thought, until it has ended.
+    beginning that may be a thought, until it has ended, and one that may be a secret of ours.
     """
 
-    def __init__(self, on_text: Callable[[str], None]) -> None:
+    def __init__(self, on_text: Callable[[str], None], mask: Mask | None = None) -> None:
         self._on_text = on_text
+        self._mask = mask or Mask()
         self._pieces: list[str] = []
         self._held = ""  # the beginning, as long as it may be a thought
         self._looked = 0  # how far into it an end has been looked for
@@ -54,6 +56,7 @@ class Hearing:
         self._pass_on(held)
         half, self._half = self._half, ""
         self._tell(clean(half))
+        self._say(self._mask.end())
 
     @property
     def whole(self) -> str:
@@ -78,6 +81,9 @@ class Hearing:
         self._tell(clean(piece[: len(piece) - len(self._half)]))
 
     def _tell(self, text: str) -> None:
+        self._say(self._mask.feed(text) if text else "")
+
+    def _say(self, text: str) -> None:
         if not text:
             return
         self.has_heard = True

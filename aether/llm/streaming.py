@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from aether.errors import UpstreamError
 from aether.llm.pieces import Calls, Hearing
 from aether.llm.provider import Target, failures
+from aether.redact import Mask
 from aether.rendering import clean
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,15 @@ _ways: dict[tuple[str, str], Way] = {}
 
 
 async def completion(
-    library: Any, target: Target, arguments: Mapping[str, Any], on_text: Callable[[str], None]
+    library: Any,
+    target: Target,
+    arguments: Mapping[str, Any],
+    on_text: Callable[[str], None],
+    mask: Mask | None = None,
 ) -> Any:
     """LiteLLM's answer to ``arguments``, its text told to ``on_text`` in pieces as it comes.
+
+    ``mask`` takes secrets out of what is heard.
 
     A server that refuses to stream is asked once more without it, and from then on so at once; it
     has done no work by then. ``on_text`` is called in the event loop; what it raises is logged.
@@ -57,7 +64,7 @@ async def completion(
         UpstreamError: there is no choice in what came, or no end to it.
     """
     server = (str(target.arguments.get("api_base", "")), target.name)
-    hearing = Hearing(on_text)
+    hearing = Hearing(on_text, mask)
     way = _ways.get(server, "whole")
     while True:
         try:

@@ -320,7 +320,7 @@ def _mention(one: _Element) -> str:
     told = one.attributes
     name = _raw_text(one).strip() or next(
         (told[key] for key in ("label", "data-label", "entity_name", "title", "entity_identifier")
-         if told.get(key)),
+         if told.get(key) and not told[key].endswith("_mention")),
         "somebody",
     )  # fmt: skip
     return name if name.startswith("@") else f"@{name}"

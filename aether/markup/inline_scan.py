@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from markdown_it.common.utils import normalizeReference
+from markdown_it.helpers import parseLinkDestination, parseLinkTitle
 
 from aether.markup.links import has_safe_scheme
 from aether.markup.tree import SIMPLE_TAG
@@ -31,11 +32,7 @@ _RUN: Final = re.compile("`+")
 _ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 _AUTOLINK: Final = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]{0,4000})>")
 _MAIL: Final = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}>")
-_TARGET: Final = re.compile(
-    r"\([ \t\n]{0,20}(?:<(?P<angled>[^<>\n]{0,4000})>"
-    r"|(?P<bare>(?:[^\s<>()\\]|\\.|\((?:[^\s<>()\\]|\\.){0,500}\)){0,4000}))"
-    r"(?:[ \t\n]{1,20}(?:\"[^\"]{0,1000}\"|'[^']{0,1000}'|\([^()]{0,1000}\)))?[ \t\n]{0,20}\)"
-)
+_SPACE: Final = re.compile(r"[ \t\n\x0b\x0c]*")
 _LABEL: Final = re.compile(r"\[((?:[^\[\]\\]|\\.){0,999})\]")
 
 
@@ -67,6 +64,14 @@ class _Bracket:
     is_image: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    start: int
+    end: int  # of the address
+    address: str
+    after: int  # the parenthesis
+
+
 def apply(text: str, edits: Iterable[Edit]) -> str:
     """``text`` with its edits made; of two that overlap, the first."""
     parts: list[str] = []
@@ -96,6 +101,8 @@ def scan(
         references: addresses by label, of the document's link reference definitions.
         keep_images: whether images may be loaded.
     """
+    if _NEXT.search(text, start, end) is None:
+        return Scan()
     return _Scanner(text, start, end, references, keep_images).run()
 
 
@@ -175,22 +182,39 @@ class _Scanner:
         if not is_active:
             return
         inner = opened.start + (2 if opened.is_image else 1)
-        target = _TARGET.match(self._text, place + 1, self._end)
+        is_inline = self._text.startswith("(", place + 1) and place + 1 < self._end
+        target = self._target(place + 2) if is_inline else None
         if target is not None:
             self._inline_link(opened, place, target)
+        elif is_inline and opened.is_image:  # a platform may read more than CommonMark does
+            self._found.edits.append(Edit(place + 1, place + 1, "\\"))
         elif (end := self._reference_end(inner, place)) is not None:
             self._reference(opened, inner, place, end)
 
-    def _inline_link(self, opened: _Bracket, place: int, target: re.Match[str]) -> None:
-        address = target["angled"] if target["angled"] is not None else target["bare"]
-        shown = _ESCAPED.sub(r"\1", address)
-        if not has_safe_scheme(shown):
+    def _target(self, place: int) -> "_Target | None":
+        """What a link's parenthesis holds, as the parser itself reads it; ``place`` is within."""
+        start = self._past_space(place)
+        address = parseLinkDestination(self._text, start, self._end)
+        end = address.pos if address.ok else start  # an address may be empty
+        after = self._past_space(end)
+        if after > end:
+            title = parseLinkTitle(self._text, after, self._end)
+            after = self._past_space(title.pos) if title.ok else after
+        if after >= self._end or self._text[after] != ")":
+            return None
+        return _Target(start, end, address.str if address.ok else "", after + 1)
+
+    def _past_space(self, place: int) -> int:
+        found = _SPACE.match(self._text, place, self._end)
+        return found.end() if found else place
+
+    def _inline_link(self, opened: _Bracket, place: int, target: "_Target") -> None:
+        if not has_safe_scheme(target.address):
             self._found.edits.append(Edit(place + 1, place + 1, "\\"))
             return
-        span = target.span("angled" if target["angled"] is not None else "bare")
-        self._found.spans.append((place + 1, target.end()))
-        self._at_signs(*span)
-        self._took(opened, place, target.end(), shown)
+        self._found.spans.append((place + 1, target.after))
+        self._at_signs(target.start, target.end)
+        self._took(opened, place, target.after, target.address)
 
     def _at_signs(self, start: int, end: int) -> None:
         """Addresses with an ``@`` say it in per cent: harmless should this be no link after all."""
@@ -214,6 +238,9 @@ class _Scanner:
     def _reference(self, opened: _Bracket, inner: int, place: int, end: int) -> None:
         label = self._text[place + 2 : end - 1].strip() or self._text[inner:place]
         address = self._references.get(normalizeReference(label), "")
+        if not has_safe_scheme(address):
+            self._found.edits.append(Edit(inner - 1, inner - 1, "\\"))
+            return
         self._took(opened, place, end, address)
 
     def _took(self, opened: _Bracket, place: int, end: int, address: str) -> None:

@@ -40,26 +40,39 @@ MOST_PASSES: Final = 8
 
 _AT: Final = r"(?:@|&#0{0,7}64;|&#[xX]0{0,7}40;|&commat;)"
 _MENTION: Final = re.compile(rf"(?<![A-Za-z0-9])({_AT})(?=[A-Za-z0-9_.\\&-])")
+_IN_HTML: Final = re.compile(
+    r"&(?=[#A-Za-z])(?!(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)"
+)
+"""Begins what HTML alone may take for a character: without a semicolon, or of many digits.
+https://html.spec.whatwg.org/multipage/parsing.html#character-reference-state"""
+_SPELT: Final = re.compile(r"&(?:#0{0,5}([1-9][0-9]{1,2})|#[xX]0{0,4}([0-9A-Fa-f]{2})|sol);")
+"""May be a letter or a slash by its number."""
 _HASH: Final = r"(?:#|&#0{0,7}35;|&#[xX]0{0,7}23;|&num;)"
 _REFERENCE: Final = (
     rf"(?:[\w.-]{{1,100}}(?:/[\w.-]{{1,100}}){{1,5}})?(?:{_HASH}|!)[0-9]|GH-[0-9]|[A-Z][A-Z0-9_]{{1,30}}-[0-9]"
-    r"|https?://[^\s]{3,300}/(?:issues|pull|merge_requests|work_items|epics|browse)/"
+    r"|(?:(?<=\[)[^\[\]\n]{1,200}\]\(<?)?"
+    r"https?://[^\s]{3,300}/(?:issues|pull|merge_requests|work_items|epics|browse)/"
 )
+_GAP: Final = r"(?:[\s:*_~(\[<\\]|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});){1,20}"
 _CLOSING: Final = re.compile(
     r"(?i:(?<![A-Za-z0-9])(clos(?:e[sd]?|ing)|fix(?:e[sd]|ing)?|resolv(?:e[sd]?|ing)"
     r"|implement(?:s|ed|ing)?|duplicate[ \t]{1,5}of))"
-    rf"(?=[\s:*_~(\[<\\]{{1,20}}(?:(?i:issues?)[\s*_]{{1,5}})?[\[<(]{{0,3}}(?:{_REFERENCE}))"
+    rf"(?={_GAP}(?:(?i:issues?)[\s*_]{{1,5}})?[\[<(]{{0,3}}(?:{_REFERENCE}))"
 )
+_SPACES: Final = r"[^\S\n\x0b\x0c\x85\u2028\u2029]*"
 _COMMAND: Final = re.compile(
-    r"(?m)^([ \t]*(?:(?:>|[-*+]|[0-9]{1,9}[.)])[ \t]*){0,20})(/[A-Za-z][A-Za-z0-9_-]*)(?=[ \t\r]|$)"
+    rf"(?m)((?:^|(?<=[\x0b\x0c\x85\u2028\u2029])){_SPACES}(?:\ufeff{_SPACES})?"
+    rf"(?:(?:>|[-*+]|[0-9]{{1,9}}[.)]){_SPACES}){{0,20}})(/[A-Za-z][A-Za-z0-9_-]*)(?=\s|$)"
 )
+"""JavaScript begins a line behind its own separators, and counts U+FEFF among the spaces."""
 _URL: Final = re.compile(
     r"(?<![A-Za-z0-9])https?://[A-Za-z0-9][A-Za-z0-9.-]{0,250}(?::[0-9]{1,5})?[/?#]"
-    r"(?:[A-Za-z0-9./?=%:#+,;&@-]|(?<=[A-Za-z0-9])_(?=[A-Za-z0-9]))*"
+    r"(?:[A-Za-z0-9./?=%:#+,;@-]|&(?!#?[A-Za-z0-9]{1,31};)|(?<=[A-Za-z0-9])_(?=[A-Za-z0-9]))*"
 )
 """A bare address up to what may be markup; an ``@`` in it is none of a mention."""
 _BAR: Final = re.compile(r"(?<!\\)\|")
 _LEAVES: Final = frozenset({"fence", "code_block", "hr", "html_block", "inline", "table_open"})
+_FOOTNOTE: Final = re.compile(r"(?m)^[ \t>]*\[\^[^\]\s]{1,999}\]:")
 _DEFINITION: Final = re.compile(
     r"(?m)^(?P<before>[ \t>*+-]*)\[(?P<label>[^\[\]\n]{1,999})\]:[ \t]*<?(?P<address>[^\s<>]*)"
 )
@@ -108,6 +121,14 @@ def _bluntly(text: str, let: frozenset[OutputAct]) -> str:
     return re.sub(r"(!)(?=\[)|(\])(?=[(:\[])", rf"\g<0>{ZERO_WIDTH_SPACE}", text)
 
 
+def _letter(reference: re.Match[str]) -> str:
+    """The letter or the slash that a reference stands for; any other stays as it is."""
+    decimal, hexadecimal = reference.groups()
+    code = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else ord("/")
+    one = chr(code)
+    return one if one == "/" or (one.isascii() and one.isalpha()) else reference[0]
+
+
 class _Pass:
     """One going through a text: block by block, then the lines that belong to none."""
 
@@ -117,6 +138,18 @@ class _Pass:
         self._starts = [0]
         for line in text.split("\n"):
             self._starts.append(self._starts[-1] + len(line) + 1)
+        spelt = _SPELT.sub(_letter, text)
+        # asked of the whole text once: most have none, and a table has many thousand cells
+        self._has_mentions = OutputAct.MENTIONS not in let and _MENTION.search(text) is not None
+        self._has_closing_words, is_closing_spelt = (
+            OutputAct.CLOSING_WORDS not in let and _CLOSING.search(one) is not None
+            for one in (text, spelt)
+        )
+        self._has_commands, is_command_spelt = (
+            OutputAct.QUICK_ACTIONS not in let and _COMMAND.search(one) is not None
+            for one in (text, spelt)
+        )
+        self._is_spelt = text != spelt and (is_closing_spelt or is_command_spelt)
         self._references: Mapping[str, str] = {}
         self._edits: list[Edit] = []
 
@@ -127,6 +160,7 @@ class _Pass:
         known = environment.get("references", {})
         self._references = {label: str(one.get("href", "")) for label, one in known.items()}
         covered = bytearray(len(self._starts))
+        has_footnotes = _FOOTNOTE.search(self._text) is not None
         tables = 0
         for token in tokens:
             tables += token.nesting if token.type.startswith("table_") else 0
@@ -138,6 +172,9 @@ class _Pass:
             elif token.type == "html_block":
                 self._raw(self._starts[first], self._end(last))
             elif token.type == "inline" and not tables:
+                self._inline(self._starts[first], self._end(last))
+            elif token.type == "code_block" and has_footnotes:
+                # what is indented may belong to a footnote, of which the parser does not know
                 self._inline(self._starts[first], self._end(last))
             elif token.type not in _LEAVES:
                 continue
@@ -160,6 +197,8 @@ class _Pass:
         for tag in TAG_START.finditer(self._text, start, end):
             if SIMPLE_TAG.match(self._text, tag.start(), end) is None:
                 self._edits.append(Edit(tag.start(), tag.start() + 1, "&lt;"))
+        for sign in _IN_HTML.finditer(self._text, start, end):
+            self._edits.append(Edit(sign.start(), sign.end(), "&amp;"))
         self._words(start, end, found, is_raw=True)
 
     def _table(self, first: int, last: int) -> None:
@@ -194,21 +233,25 @@ class _Pass:
 
     def _words(self, start: int, end: int, found: Scan, *, is_raw: bool = False) -> None:
         """Mentions, closing words and commands that are in none of the spans."""
-        if OutputAct.MENTIONS not in self._let:
+        if self._is_spelt:
+            for one in _SPELT.finditer(self._text, start, end):
+                if not found.covers(one.start()):
+                    self._edits.append(Edit(one.start(), one.end(), _letter(one)))
+        if self._has_mentions:
             urls = Scan(spans=[] if is_raw else [
                 one.span() for one in _URL.finditer(self._text, start, end)
             ])  # fmt: skip
             for one in _MENTION.finditer(self._text, start, end):
                 if not found.covers(one.start()) and not urls.covers(one.start()):
                     self._insert(one.end())
-        if OutputAct.CLOSING_WORDS not in self._let:
-            for one in _CLOSING.finditer(self._text, start, end):
-                if not found.covers(one.start()):
-                    self._insert(one.end())
-        if OutputAct.QUICK_ACTIONS not in self._let:
-            for one in _COMMAND.finditer(self._text, start, end):
-                if not found.covers(one.start(2)):
-                    self._insert(one.start(2))
+        closing = _CLOSING.finditer(self._text, start, end) if self._has_closing_words else ()
+        commands = _COMMAND.finditer(self._text, start, end) if self._has_commands else ()
+        for word, place in (
+            *((one.start(), one.end()) for one in closing),
+            *((one.start(2), one.start(2)) for one in commands),
+        ):
+            if not found.covers(word):
+                self._insert(place)
 
     def _insert(self, place: int) -> None:
         self._edits.append(Edit(place, place, ZERO_WIDTH_SPACE))

@@ -17,14 +17,14 @@ from aether.models.fields import vector_text
 log = logging.getLogger(__name__)
 
 LOCK: Final = 0x4145_454D  # "AEEM": one worker at a time, whoever it is
-ESCAPED: Final = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 
 STALE: Final = """
 SELECT c.id, c.content, m.key FROM memory_chunk c JOIN memory m ON m.id = c.memory_id
 WHERE (c.embedder IS NULL OR c.embedder <> $1)
   AND (m.expires_at IS NULL OR m.expires_at > now())
-ORDER BY c.id LIMIT $2 FOR UPDATE OF c SKIP LOCKED
+ORDER BY c.id LIMIT $2
 """
+"""Locks no row: the model may take minutes, and whoever remembers anew meanwhile has other ones."""
 STORE: Final = """
 UPDATE memory_chunk AS chunk SET embedder = $1, embedding = told.embedding::halfvec
 FROM unnest($2::bigint[], $3::text[]) AS told(id, embedding) WHERE chunk.id = told.id
@@ -36,8 +36,9 @@ async def is_needed(settings: Settings) -> bool:
     if settings.embedding_model is None:
         condition, name = "c.embedder <> $1", EmbeddedEncoder.name
     else:  # its dimension is not known before it is asked
-        condition, name = "c.embedder NOT LIKE $1", settings.embedding_model.translate(ESCAPED)
-        name = f"{name[:190]}%"
+        model = settings.embedding_model
+        condition = r"left(regexp_replace(c.embedder, ':\d+$', ''), 190) <> $1"
+        name = model[:190]
     found = await row(
         f"""SELECT 1 AS one FROM memory_chunk c JOIN memory m ON m.id = c.memory_id
             WHERE (c.embedder IS NULL OR {condition})

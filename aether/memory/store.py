@@ -5,6 +5,7 @@ import logging
 import re
 from typing import Any, Final
 
+from aether import audit
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.errors import AetherError, ConflictError, InvalidInputError, NotFoundError
@@ -58,8 +59,11 @@ async def remember(
     key_space: str = "",
     ttl_seconds: int | None = None,
     replace: bool = False,
+    caller: str | None = None,
 ) -> Memory:
     """Store a memory under ``key``, unique within ``key_space``.
+
+    A ``caller``'s is told in the audit log; an agent's own is told there as its tool call.
 
     A task memory of an execution has a key of that execution's own. When the embedder fails the
     memory is stored all the same, and found by its words. Two callers at once: one stores, the
@@ -85,6 +89,13 @@ async def remember(
         await rows("DELETE FROM memory_chunk WHERE memory_id = $1", stored["id"])
         # a piece that the model refused has its name all the same: it is not asked again
         await rows(_STORE_CHUNKS, stored["id"], pieces, [name] * len(pieces), vectors)
+        if caller is not None:
+            await audit.record(
+                "memory.stored",
+                agent_id=agent_id,
+                caller=caller,
+                detail={"memory": key, "key_space": key_space, "scope": scope},
+            )
         return await Memory.get(id=stored["id"])
 
 

@@ -13,6 +13,8 @@ class AuditEntry(Model):
     execution_id = fields.BigIntField(null=True)
     delivery_id = fields.BigIntField(null=True)
     caller = fields.CharField(200, null=True)  # "api" for people and programs; null: ourselves
+    # of a caller: the door and the address that it came from, "rest 127.0.0.1"
+    origin = fields.CharField(200, null=True)
     detail = fields.JSONField[dict[str, object]](default=dict)
     created_at = fields.DatetimeField(auto_now_add=True)
 

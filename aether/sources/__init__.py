@@ -6,8 +6,9 @@ from aether.sources.base import PolledSource, Source
 from aether.sources.github import GitHub
 from aether.sources.gitlab import GitLab
 from aether.sources.jira import Jira
+from aether.sources.plane import Plane
 
-SOURCES: Final[tuple[Source, ...]] = (GitHub(), GitLab(), Jira())
+SOURCES: Final[tuple[Source, ...]] = (GitHub(), GitLab(), Jira(), Plane())
 
 
 def get(name: str) -> Source | None:

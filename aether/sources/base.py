@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from aether.events import SourceEvent, Subject
 from aether.http_answers import Fetched
 from aether.vocabulary import SourceName
 
 __all__ = [
+    "ANY_CHANGE",
     "Comment",
     "CompletingSource",
     "Described",
+    "DescribingSource",
     "EchoedSource",
     "Fetched",
     "Headers",
@@ -28,6 +30,8 @@ __all__ = [
     "Source",
     "Verdict",
 ]
+
+ANY_CHANGE: Final = "any"
 
 Verdict = Literal["comment", "approve", "request_changes"]
 Headers = Mapping[str, str]
@@ -300,6 +304,15 @@ class CompletingSource(Source, Protocol):
 
 
 @runtime_checkable
+class DescribingSource(CompletingSource, Protocol):
+    """A platform that tells some events with little more than the id of their item."""
+
+    def is_bare(self, event: SourceEvent) -> bool:
+        """Whether ``complete`` would add what the item says; a run can do without."""
+        ...
+
+
+@runtime_checkable
 class EchoedSource(Source, Protocol):
     """A platform whose event names do not tell which of our own writings an event may echo."""
 
@@ -308,6 +321,8 @@ class EchoedSource(Source, Protocol):
 
         Kinds are those of ``aether.effects``: label, unlabel, assign, update, close. Each changed
         thing is the set of its spellings, case folded; ``update`` names the fields ``title`` and
-        ``body``. An event that tells of anything else beside is no echo.
+        ``body``. An empty set: which one it was is not told, as with a label told by its id. An
+        event that tells of anything else beside is no echo. ``ANY_CHANGE`` alone: that the item
+        changed is told, and not how.
         """
         ...

@@ -15,7 +15,7 @@ from aether.db import row, rows, transaction
 from aether.errors import UpstreamError
 from aether.leases import fence
 from aether.reach import Reach
-from aether.redact import redact
+from aether.redact import Mask, learn, redact
 from aether.tools import mcp
 from aether.tools.base import RefusedError, Tool, ToolContext
 from aether.tools.mcp import McpEndpoint, ToolFailedError
@@ -35,8 +35,8 @@ MAY_HAVE_HAPPENED: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfferedTool:
-    """A tool of an MCP server that an agent may be offered, as far as the server goes."""
+class ServedTool:
+    """A tool of an MCP server that serves an agent; ``why_not``: why it cannot be called now."""
 
     name: str
     description: str
@@ -45,6 +45,7 @@ class OfferedTool:
     requires_approval: bool
     is_of_agent: bool  # the server is that agent's own
     call: Tool
+    why_not: str | None = None
 
 
 def endpoint_of(settings: Settings, stored: Mapping[str, Any]) -> McpEndpoint:
@@ -84,7 +85,9 @@ def open_headers(vault: Vault, id: int, sealed: str | None) -> dict[str, str]:
     told = json.loads(vault.decrypt(sealed, table=TABLE, column=HEADERS_COLUMN, row_key=id))
     if not isinstance(told, dict):
         raise DecryptionError(f"headers of MCP server {id}: unreadable")
-    return {str(name): str(value) for name, value in told.items()}
+    headers = {str(name): str(value) for name, value in told.items()}
+    learn(part for value in headers.values() for part in (value, value.rpartition(" ")[2]))
+    return headers
 
 
 async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,9 +110,11 @@ async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any
         ) from None
     tools: dict[str, dict[str, Any]] = {}
     errors = []
+    mask = Mask(settings)
     for one in found.tools:
         try:
-            made = definition(one)
+            # a server may say our own header back to us, in a text that every model is shown
+            made = definition(json.loads(endpoint.redact(mask.whole(json.dumps(one)))))
             if tools.setdefault(made["name"], made) != made:
                 errors.append(
                     f"MCP server {quoted(endpoint.name)}: two tools {quoted(made['name'])}"
@@ -121,21 +126,20 @@ async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any
     return {"url": found.url, "tools": list(tools.values()), "errors": errors}
 
 
-async def offered(agent_id: str | None) -> list[OfferedTool]:
-    """The tools of the servers that serve this agent, which may be called now, oldest first."""
+async def serving(agent_id: str | None) -> list[ServedTool]:
+    """The tools of the servers that serve this agent, oldest first."""
     found = await rows(
         """SELECT tool.id, tool.name, tool.description, tool.parameters, tool.effect,
-             tool.requires_approval,
-             tool.mcp_tool_name, tool.confirmed, tool.pending,
+             tool.requires_approval, tool.mcp_tool_name, tool.confirmed, tool.pending,
+             tool.unavailable_reason, tool.enabled AS tool_enabled, server.enabled,
              server.name AS server, server.agent_id
            FROM tool_definition AS tool JOIN mcp_server AS server ON server.id = tool.mcp_server_id
-           WHERE tool.enabled AND server.enabled AND tool.unavailable_reason IS NULL
-             AND (server.agent_id IS NULL OR server.agent_id = $1)
+           WHERE server.agent_id IS NULL OR server.agent_id = $1
            ORDER BY tool.id""",
         agent_id,
     )
     return [
-        OfferedTool(
+        ServedTool(
             name=one["name"],
             description=offered_description(
                 one["server"], one["mcp_tool_name"], one["description"]
@@ -145,10 +149,21 @@ async def offered(agent_id: str | None) -> list[OfferedTool]:
             requires_approval=one["requires_approval"],
             is_of_agent=one["agent_id"] is not None,
             call=partial(_call, int(one["id"])),
+            why_not=_why_not(one),
         )
         for one in found
-        if not is_held(_json(one["confirmed"]), _json(one["pending"]))
     ]
+
+
+def _why_not(stored: Mapping[str, Any]) -> str | None:
+    """Why a tool may not be called now, as its row and its server's say."""
+    if not stored["enabled"] or not stored["tool_enabled"]:
+        return "it is switched off"
+    if stored["unavailable_reason"]:
+        return f"it is not available: {stored['unavailable_reason']}"
+    if is_held(_json(stored["confirmed"]), _json(stored["pending"])):
+        return "its server has changed it, and a person has to confirm it first"
+    return None
 
 
 async def _call(tool_id: int, context: ToolContext, arguments: Mapping[str, Any]) -> str:
@@ -194,12 +209,8 @@ async def _callable(tool_id: int, agent_id: str | None) -> dict[str, Any]:
     )
     if stored is None:
         raise RefusedError("this tool was taken away")
-    if not stored["enabled"] or not stored["tool_enabled"]:
-        raise RefusedError("this tool was switched off")
-    if stored["unavailable_reason"]:
-        raise RefusedError(f"this tool is not available: {stored['unavailable_reason']}")
-    if is_held(_json(stored["confirmed"]), _json(stored["pending"])):
-        raise RefusedError("its server has changed this tool; a person has to confirm it first")
+    if (why_not := _why_not(stored)) is not None:
+        raise RefusedError(f"this tool may not be called: {why_not}")
     return dict(stored)
 
 

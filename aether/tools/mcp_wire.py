@@ -151,6 +151,8 @@ async def _exchanged(wire: Wire, send: Callable[[Any], Awaitable[Any]], request:
         _judge(wire, request, response)
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         wire.fail("packs its answer, though nobody asked it to", retryable=False)
+        await response.aclose()  # unread: what it unpacks to may be any size
+        raise UpstreamError("packed", retryable=False)
     return response
 
 

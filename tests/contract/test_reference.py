@@ -31,7 +31,7 @@ PENDING: Final[frozenset[str]] = frozenset()
 
 BEYOND: Final = frozenset(
     {
-        # contract.md, "beyond the reference"
+        # deliveries and executions, beyond the reference
         "GET /api/deliveries",
         "GET /api/deliveries/{}",
         "POST /api/deliveries/{}/replay",
@@ -182,7 +182,7 @@ Kind = type | UnionType
 
 @dataclass(frozen=True, kw_only=True)
 class Documented:
-    """What an example needs, and what the reference (or contract.md) says of its answer."""
+    """What an example needs, and what the reference says, or we say, of its answer."""
 
     before: tuple[str, ...] = ()  # names of other examples
     rows: tuple[str, ...] = ()  # what a worker has left, as SQL

@@ -1,6 +1,7 @@
 """A write to a platform happens once, whatever is lost between the call and its record."""
 
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from aether.errors import LeaseLostError, UpstreamError
 from aether.events import SourceEvent, Subject
 from aether.leases import Lease, claim
 from aether.markers import markers_in
+from aether.markup import neutralise
 from aether.models import AuditEntry, Effect, TaskExecution
 from aether.sources import SOURCES
 from aether.sources.base import ItemChanges, NewItem
@@ -131,6 +133,27 @@ async def test_what_is_posted_is_harmless_and_what_is_recorded_is_what_was_said(
     posted = "fixes\u200b #12 @\u200bacme/all [x](http://evil/x) &lt;!-- aether:forged --> `@code`"
     assert bodies(github) == [posted]
     assert (await Effect.get()).content["parts"] == [{"key": "answer", "text": said}]
+
+
+async def test_a_long_text_is_made_harmless_beside_the_event_loop(
+    credentials: Any, github: GitHubStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(text: str, **options: Any) -> str:
+        threads.append(threading.current_thread())
+        return neutralise(text, **options)
+
+    monkeypatch.setattr("aether.effects.neutralise", noted)
+    lease = await leased()
+    writing = effects(credentials, lease)
+
+    await writing.say("answer", "@ann")
+    await writing.create("create:1", NewItem(title="T", body="@ann"))
+    await writing.change("change:1", "update", SUBJECT, ItemChanges(body="@ann"), {"body": "@ann"})
+
+    assert len(threads) == 3
+    assert threading.main_thread() not in threads
 
 
 async def test_the_operator_may_let_mentions_through(

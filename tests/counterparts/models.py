@@ -1,6 +1,7 @@
 """The model as aimock, which plays a script, and as the LiteLLM proxy with canned answers."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,3 +169,56 @@ def litellm_proxy(command: Path, started: Started, folder: Path) -> Iterator[Pro
             yield program
         finally:
             started.stopped("litellm", is_used=bool(served_by(program)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlMock:
+    """The running LLMock, which breaks as it is told and judges its client."""
+
+    url: str
+
+    def breaks(self, *behaviors: Mapping[str, Any]) -> None:
+        """Queue what it does to the next requests."""
+        body = {"behaviors": list(behaviors)}
+        httpx.post(f"{self.url}/_llmock/scenario", json=body, timeout=10).raise_for_status()
+
+    def requests(self) -> int:
+        """How many it was sent."""
+        told = httpx.get(f"{self.url}/_llmock/requests", timeout=10).raise_for_status().json()
+        return int(told["count"])
+
+    def verdict(self) -> dict[str, Any]:
+        """How its client behaved."""
+        answer = httpx.get(f"{self.url}/_llmock/verdict", timeout=10)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+
+@contextmanager
+def llmock(command: Path, started: Started, folder: Path) -> Iterator[LlMock]:
+    """LLMock, with nothing to break yet."""
+    port = free_port()
+    arguments: list[str | Path] = [command, "serve", "--host", LOOPBACK, "--port", str(port)]
+    with running("llmock", arguments, port=port, ready="/health", folder=folder) as program:
+        mock = LlMock(url=program.url)
+        try:
+            yield mock
+        finally:
+            started.stopped("llmock", is_used=mock.requests() > 0)
+
+
+@contextmanager
+def small_model(python: Path, weights: Path, started: Started, folder: Path) -> Iterator[Program]:
+    """A real model behind llama.cpp's OpenAI-compatible server."""
+    port = free_port()
+    script = Path(__file__).with_name("small_model.py")
+    command: list[str | Path] = [python, script, weights, str(port)]
+    with running(
+        "small-model", command, port=port, ready="/health", folder=folder, seconds=90
+    ) as program:
+        try:
+            yield program
+        finally:
+            told = httpx.get(f"{program.url}/metrics", timeout=10).text
+            wrote = re.search(r"^llamacpp:tokens_predicted_total ([\d.]+)$", told, re.MULTILINE)
+            started.stopped("small-model", is_used=wrote is not None and float(wrote[1]) > 0)

@@ -9,16 +9,6 @@ import pytest
 from aether.demo.model import Reply, ScriptedModel, ToolCallScript, by_turn
 from tests.demo.conftest import KEY
 
-# LiteLLM 1.110 treats its stream chunks in ways that pydantic 2.14 warns about.
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:Item '[a-z]+' on TypedDict class 'ChatCompletion:UserWarning"
-    ),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 TOOL = {
     "type": "function",
     "function": {

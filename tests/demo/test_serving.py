@@ -129,4 +129,4 @@ def test_a_connection_that_comes_while_the_server_stops_is_closed_with_it() -> N
         with contextlib.suppress(ConnectionResetError):  # it was not even accepted
             assert late.recv(1) == b""
         late.close()
-        gc.collect()  # a connection that was left open warns here, and warnings are errors
+    gc.collect()  # a connection that was left open warns here, and warnings are errors

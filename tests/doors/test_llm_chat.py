@@ -23,14 +23,6 @@ from tests.doors.calls import TA_LEO, actions, count, details, insert
 from tests.llm.conftest import until
 from tests.schema.both import Doors, both_doors
 
-# LiteLLM 1.110 treats its chunks in ways that pydantic 2.14 warns about.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 KEY: Final = "sk-test-of-the-chat-0001"
 QUESTION: Final = "What are the security risks of storing JWTs in localStorage?"
 ASKED: Final = {"messages": [{"role": "user", "content": QUESTION}]}
@@ -410,7 +402,10 @@ async def test_tools_only_look_and_are_offered_only_if_wanted(
         [one["function"]["name"] for one in sent.get("tools", ())] for sent in model.requests
     ]
     assert offered == [[], ["recall"], ["recall"], ["recall"], ["recall"]]
-    result = json.loads(model.requests[2]["messages"][-1]["content"])
+    marked = model.requests[2]["messages"][-1]["content"].splitlines()
+    assert marked[-3].startswith("===== result ")
+    assert marked[-1].endswith(" ends =====")
+    result = json.loads(marked[-2])
     assert [one["key"] for one in result] == ["ours"]
     assert model.problems == []
     usage = await doors.get("/api/usage")
@@ -500,10 +495,12 @@ async def test_leaving_a_stream_ends_the_call_of_the_model_and_frees_its_place(
     model.say(Reply.text("one two").paced(threading.Event()))
     new = llm.NewChat.model_validate(ASKED)
 
-    for _ in range(5):  # more than LLM_MAX_CHATS
+    for number in range(1, 6):  # more than LLM_MAX_CHATS
         events = llm.chat_events(new)
         first = asyncio.create_task(anext(events))
-        await until(lambda: bool(model.requests))
+        async with asyncio.timeout(10):
+            while len(model.requests) < number:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first

@@ -297,6 +297,7 @@ async def test_tools_are_discovered_and_registered(
         "description": "Search the pages.",
         "category": "mcp",
         "effect": "reads",
+        "requires_approval": False,
         "enabled": True,
         "mcp_server_id": made["id"],
         "mcp_tool_name": "search",

@@ -32,7 +32,8 @@ QUERY: Final = """query ($slug: String!, $headers: JSON!, $body: String, $base64
       extracted
       tasks { taskId taskName canonicalTrigger agentId agentReason model error
         messages { role content } memories { key } memoriesError
-        tools { name description parameters } answer { place itemKey url reason } }
+        tools { name description parameters } withheld { name reason }
+        answer { place itemKey url reason } }
     } } }"""
 
 
@@ -94,7 +95,13 @@ async def test_a_delivery_that_would_be_accepted_is_shown_whole(doors: Doors) ->
     assert prospect["triggers"][0]["source_event_mapping_id"] > 0
     assert [(one["task_id"], one["is_open"]) for one in prospect["gates"]] == [("pm_analyze", True)]
     assert (task["task_id"], task["agent_id"]) == ("pm_analyze", "pm_sarah")
-    assert task["agent_reason"] == "pm_sarah is the task's actor"
+    why = (
+        "an outsider woke this run (association NONE), and task pm_analyze does not let outsiders "
+        "act"
+    )
+    assert task["agent_reason"] == f"pm_sarah is the task's actor; {why}"
+    assert {"name": "add_labels", "reason": why} in task["withheld"]
+    assert "add_labels" not in [one["name"] for one in task["tools"]]
     assert task["error"].startswith("no model is configured")
     assert [one["role"] for one in task["messages"]] == ["system", "user"]
     assert task["messages"][0]["content"].startswith(PM_SARAH["prompt"])
@@ -314,4 +321,4 @@ async def test_graphql_names_its_own_argument_and_takes_base64(doors: Doors) -> 
 
 
 async def test_the_path_is_not_taken_for_a_delivery(doors: Doors) -> None:
-    assert await doors.refused("GET", SIMULATE, None, 404) == "delivery 'simulate' not found"
+    assert await doors.refused("GET", SIMULATE, None, 405) == "not allowed here; allowed: POST"

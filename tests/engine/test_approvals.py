@@ -9,13 +9,13 @@ from aether.db import row, rows
 from aether.demo.model import Reply, by_turn
 from aether.engine import approvals
 from aether.engine.execute import execute
+from aether.engine.offering import Offer
 from aether.engine.restart import cancel, restart
 from aether.errors import ConflictError, NotFoundError
 from aether.models import Approval, AuditEntry, TaskDefinition, TaskExecution, ToolExecution
-from aether.vocabulary import ApprovalStatus
+from aether.vocabulary import ApprovalStatus, ToolEffect
 from tests.engine import test_execute as base
 
-pytestmark = base.pytestmark
 World = base.World
 CALL = base.CALL
 make = base.make
@@ -310,3 +310,49 @@ async def test_a_worker_that_lost_its_lease_asks_nobody(world: World) -> None:
     found = await row("SELECT status FROM task_execution WHERE id = $1", execution_id)
     assert found == {"status": "running"}
     assert await Approval.all().count() == 0
+
+
+@pytest.mark.parametrize(("names", "is_asked"), [
+    (["mcp_docs_*"], True), (["mcp_docs_write"], True), (["mcp_doc_*"], False),
+    (["mcp_other_*"], False),
+])  # fmt: skip
+def test_a_star_stands_for_all_tools_of_a_server_here_as_in_every_list_of_tools(
+    names: list[str], is_asked: bool
+) -> None:
+    async def call(*_: Any) -> str:
+        return ""
+
+    offer = Offer(
+        name="mcp_docs_write", description="", parameters={}, call=call, effect=ToolEffect.READS
+    )
+
+    assert approvals.needs_approval(TaskDefinition(approve_tools=names), offer) is is_asked
+
+
+async def test_a_refused_call_is_not_run_though_the_task_wants_no_approval_any_more(
+    world: World,
+) -> None:
+    await want(approve_tools=["add_labels"])
+    await world.run(LABEL, Reply.text("Not labelled."))
+    [asked] = await pending()
+    await want(approve_tools=[])
+
+    done = await decide(world, asked, "refused", reason="not yours")
+
+    assert done.status == "succeeded"
+    assert world.labels() == []
+    assert (await ToolExecution.get()).status == "refused"
+
+
+async def test_a_refused_answer_is_not_posted_though_the_task_wants_no_approval_any_more(
+    world: World,
+) -> None:
+    await want(approve_answer=True)
+    await world.run(Reply.text("Rude."), Reply.text("Kind."))
+    [asked] = await pending()
+    await want(approve_answer=False)
+
+    done = await decide(world, asked, "refused", reason="be kind")
+
+    assert (done.status, done.answer) == ("succeeded", "Kind.")
+    assert world.comments() == ["Kind."]

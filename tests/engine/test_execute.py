@@ -27,14 +27,6 @@ from aether.sources import SOURCES
 from resolvers.seeding import seed
 from tests.fakes import RecordingQueue
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 TOKEN = "ghp_a_token_of_the_tests_0001"
 REPO = "acme/api"
 CALL = ToolCallScript

@@ -16,7 +16,6 @@ from aether.models import Agent, AuditEntry, Delivery, TaskDefinition, TaskExecu
 from aether.sources import SOURCES
 from tests.engine import test_execute as base
 
-pytestmark = base.pytestmark
 World = base.World
 CALL = base.CALL
 make = base.make
@@ -40,6 +39,15 @@ async def project(**bounds: Any) -> int:
     for name, value in bounds.items():
         await rows(f"UPDATE project SET {name} = $1 WHERE id = {made['id']}", value)  # noqa: S608
     return int(made["id"])
+
+
+async def at_work(execution_id: int) -> None:
+    """It has had its turn."""
+    await rows(
+        """UPDATE task_execution SET agent_id = 'pm_sarah', agent_reason = 'its actor'
+           WHERE id = $1""",
+        execution_id,
+    )
 
 
 async def told() -> list[tuple[str, Any]]:
@@ -162,9 +170,9 @@ async def test_a_run_waits_while_its_agent_has_as_many_at_work_as_it_may(world: 
     await sarah(max_concurrent_runs=1)
     world.model.say(by_turn([Reply.text("Fine.")]))
     first, second = await world.opened(7), await world.opened(8)
-    await rows("UPDATE task_execution SET agent_id = 'pm_sarah' WHERE id = $1", first)
     held = await claim(first, seconds=60, grace_seconds=0)
     assert held is not None
+    await at_work(first)
 
     await execute(world.runtime, second)
 
@@ -186,7 +194,8 @@ async def test_of_many_that_ask_at_once_no_more_get_a_turn_than_may(world: World
     async def ask(lease: Any) -> bool:
         async with transaction():
             await rows(
-                "UPDATE task_execution SET agent_id = 'pm_sarah' WHERE id = $1",
+                """UPDATE task_execution SET agent_id = 'pm_sarah', agent_reason = 'its actor'
+                   WHERE id = $1""",
                 lease.execution_id,
             )
             return await limits.take_turn(lease, agent, None)
@@ -203,6 +212,7 @@ async def test_a_project_bounds_its_runs_at_once_too(world: World) -> None:
     world.model.say(by_turn([Reply.text("Fine.")]))
     first, second = await world.opened(7), await world.opened(8)
     assert await claim(first, seconds=60, grace_seconds=0) is not None
+    await at_work(first)
 
     await execute(world.runtime, second)
 
@@ -304,3 +314,24 @@ async def test_a_newer_event_replaces_the_older_run_of_the_same_task_and_item(
     assert (await TaskExecution.get(id=other)).status == "queued"
     assert (await event(world, "edited")).status == "duplicate"
     assert (await TaskExecution.get(id=newer.executions[0])).status == "queued"
+
+
+async def test_a_bot_that_had_its_share_still_ends_what_its_closing_makes_pointless(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await TaskDefinition.filter(id="triage").update(cancel_on_close=True)
+    older = await world.opened(7)
+    await rows(
+        "INSERT INTO trigger_task_mapping (canonical_trigger, task_id)"
+        " VALUES ('issue.closed', 'triage')"
+    )
+    monkeypatch.setattr("aether.engine.receive.BOT_RUNS_AN_HOUR", 0)
+    payload = world.github.opened_payload(base.REPO, 7) | {"action": "closed"}
+    payload["sender"] = {"login": "helper[bot]", "type": "Bot", "id": 9}
+    headers = {"x-github-event": "issues", "x-github-delivery": "closed-by-a-bot"}
+    told = SOURCES[0].extract(headers, json.dumps(payload).encode())
+
+    receipt = await receive(world.runtime, told, slug="github")
+
+    assert (receipt.status, receipt.executions) == ("ignored", [])
+    assert (await TaskExecution.get(id=older)).status == "cancelled"

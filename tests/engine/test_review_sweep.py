@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from aether import queue as queue_module
 from aether import scheduler
 from aether.config import Settings
-from aether.db import row, rows
+from aether.db import pool, row, rows
+from aether.embedded.postgres import Postgres
 from aether.engine import sweep as stage
 from aether.queue import Job, Queue
+from tests.conftest import make_database
 from tests.fakes import RecordingQueue
 
 HISTORY = """
@@ -30,10 +33,24 @@ async def plan_of(sql: str, *parameters: Any) -> str:
     return told if isinstance(told, str) else json.dumps(told)
 
 
+@pytest.fixture(scope="module")
+def long_history(postgres: Postgres) -> str:
+    """A database of this module's own with many runs, made once; its address."""
+
+    async def made() -> str:
+        url = await make_database(postgres, "long_history")
+        async with pool(url, size=1):
+            await rows(HISTORY)
+            await rows("ANALYZE task_execution")
+        return url
+
+    return asyncio.run(made())
+
+
 @pytest.fixture
-async def history(database: str) -> None:
-    await rows(HISTORY)
-    await rows("ANALYZE task_execution")
+async def history(long_history: str) -> AsyncIterator[None]:
+    async with pool(long_history, size=2):
+        yield
 
 
 async def test_the_sweep_reads_unfinished_rows_only_however_long_the_history(
@@ -200,3 +217,27 @@ async def test_pruning_takes_expired_memories_and_old_watchdog_entries_and_no_ot
     entries = await rows("SELECT message FROM watchdog_entry")
     assert [one["key"] for one in memories] == ["ever", "later"]
     assert [one["message"] for one in entries] == ["new"]
+
+
+async def test_what_this_month_has_cost_is_kept_while_a_limit_counts_it(database: str) -> None:
+    await rows(
+        """INSERT INTO usage_day (day, agent_id, model, llm_calls, prompt_tokens,
+             completion_tokens, cost_usd)
+           SELECT day, 'pm_sarah', 'gpt-4o', 1, 10, 0, 1
+           FROM unnest(ARRAY[date_trunc('month', now() AT TIME ZONE 'UTC')::date,
+             (now() - interval '40 days')::date]) AS day"""
+    )
+    await rows(
+        """INSERT INTO limit_notice (of, "limit", period, level, created_at)
+           SELECT 'agent pm_sarah', 'max_tokens_per_month', to_char(at, 'YYYY-MM'), 'near', at
+           FROM unnest(ARRAY[date_trunc('month', now()), now() - interval '40 days']) AS at"""
+    )
+    settings = Settings.from_environment({"DATABASE_URL": database, "RETENTION_DAYS": "1"})
+
+    await stage.prune(settings)
+
+    for table, column in (("usage_day", "day"), ("limit_notice", "created_at")):
+        kept = await rows(
+            f"SELECT {column} >= date_trunc('month', now()) AS is_counted FROM {table}"  # noqa: S608 # ours
+        )
+        assert [one["is_counted"] for one in kept] == [True]

@@ -15,7 +15,6 @@ from aether.sources import SOURCES
 from tests.engine import test_execute as base
 from tests.engine.test_execute import CALL, REPO, World
 
-pytestmark = base.pytestmark
 world = base.world
 make = base.make
 REVIEW: dict[str, Any] = {

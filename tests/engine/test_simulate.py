@@ -66,8 +66,6 @@ def without_nonce(messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]
     return [(one["role"], NONCE.sub(r"\1", one["content"])) for one in messages]
 
 
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.stem)
 async def test_what_is_simulated_is_what_then_happens(
     make: Callable[..., World],  # noqa: F811

@@ -28,14 +28,6 @@ from tests.sources.jira.site_state import Issue
 from tests.sources.jira.stand_in import TOKEN, JiraStandIn
 from tests.sources.jira.test_runs import World, running
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 KEY = "a key of the tests that is at least 32 characters long"
 SLUG = "jira-of-berlin"
 __all__ = ["serve"]

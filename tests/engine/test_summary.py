@@ -1,5 +1,6 @@
 """A summary of each run, kept as a memory of its project where the task wants one."""
 
+import asyncio
 from typing import Any
 
 from aether.db import rows
@@ -12,7 +13,6 @@ from aether.queue import Job
 from tests.engine import test_execute as base
 from tests.engine.test_limits import project, sarah
 
-pytestmark = base.pytestmark
 World = base.World
 make = base.make
 world = base.world
@@ -119,3 +119,14 @@ async def test_without_a_project_or_a_wish_nothing_is_summarized(world: World) -
     assert (await TaskExecution.get(id=done.id)).summary_tries is None
     assert await Memory.all().count() == 0
     assert len(world.model.calls) == 2
+
+
+async def test_a_doubled_hint_at_the_same_moment_asks_the_model_once(world: World) -> None:
+    await project()
+    done = await ran(world, Reply.text("One."), Reply.text("Summary."), Reply.text("Again."))
+
+    await asyncio.gather(*(summary.summarize(world.runtime, done.id) for _ in range(3)))
+
+    assert len(world.model.requests) == 2
+    after = await TaskExecution.get(id=done.id)
+    assert (after.summary_tries, after.run_after) == (None, None)

@@ -310,6 +310,34 @@ async def test_a_cursor_of_another_database_is_refused(
     assert hub.count == 0
 
 
+async def test_a_transaction_that_stays_open_makes_no_cursor_too_old_until_what_it_wrote_is_gone(
+    hub: Hub, connection: asyncpg.Connection, database: str
+) -> None:
+    aged = "UPDATE live_event SET created_at = now() - interval '7 hours'"
+    other = await asyncpg.connect(database)
+    try:
+        forgotten = other.transaction()
+        await forgotten.start()
+        await deliver(other)
+        await deliver(connection)
+        ours = await cursor_of_now()
+        await connection.execute(aged)
+        assert await table.prune() == 1
+
+        async with following(hub, after=ours) as reader:
+            kept = await deliver(connection)
+            assert [one.row_id for one in await reader.take()] == [kept]
+
+        await forgotten.commit()
+        await connection.execute(f"{aged} WHERE row_id <> $1", kept)
+        assert await table.prune() == 1
+    finally:
+        await other.close()
+    with pytest.raises(InvalidInputError, match=r"^after: is too old"):
+        async with following(hub, after=ours) as reader:
+            await reader.take()
+
+
 async def test_a_cursor_whose_events_are_gone_is_refused_and_a_newer_one_is_not(
     hub: Hub, connection: asyncpg.Connection
 ) -> None:

@@ -23,7 +23,6 @@ from tests.engine import test_execute as base
 from tests.live.conftest import until
 from tests.schema.both import whole_schema
 
-pytestmark = base.pytestmark
 make = base.make
 world = base.world
 World = base.World

@@ -10,13 +10,8 @@ from aether.demo.model import Reply, ScriptedModel
 from aether.demo.serving import serving
 from aether.errors import UpstreamError
 from aether.llm import chat, window
-from aether.llm.ask import ask, models
+from aether.llm.ask import Room, ask, models
 from tests.llm.conftest import KEY, settings_of
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
-]
 
 CALLS: dict[str, Any] = {
     "role": "assistant",
@@ -124,6 +119,22 @@ async def test_a_prompt_that_is_too_long_is_shortened_with_a_note_and_sent_again
     assert " characters left out …]" in sent[3]["content"]
     assert sent[3]["tool_call_id"] == "c1"
     assert len(messages[3]["content"]) == 40_000  # what is stored stays whole
+
+
+async def test_what_was_too_long_once_is_not_sent_in_its_length_again(
+    model: ScriptedModel, settings: Settings
+) -> None:
+    model.context_tokens = 3_000
+    model.say(Reply.text("Fits."))
+    room = Room()
+
+    for _ in range(3):
+        await ask(
+            settings, models=[None], messages=talk("x" * 40_000), room=room, tools=None, timeout=20
+        )
+
+    refused, first, second, third = model.calls[-4:]
+    assert (refused.status, first.status, second.status, third.status) == (400, 200, 200, 200)
 
 
 async def test_a_prompt_of_which_nothing_can_be_left_out_fails_for_good(

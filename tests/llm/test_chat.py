@@ -22,9 +22,6 @@ from aether.llm import chat
 from aether.llm.provider import server_base
 from tests.llm.conftest import KEY, settings_of
 
-# The openai package validates what a server sent, and warns where it is not what it should be.
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
-
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello."}]
 TOOLS: list[dict[str, Any]] = [
     {

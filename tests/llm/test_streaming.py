@@ -18,14 +18,6 @@ from aether.errors import NotConfiguredError, UpstreamError
 from aether.llm import chat, streaming
 from tests.llm.conftest import KEY, settings_of, until
 
-# LiteLLM 1.110 treats its chunks in ways that pydantic 2.14 warns about.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello."}]
 TOOLS: list[dict[str, Any]] = [
     {

@@ -203,3 +203,69 @@ def as_html(markdown: str) -> str:
 def test_the_time_grows_with_the_text_and_no_faster(part: str) -> None:
     """Each would take hours if the time grew with the square; the suite's own limit is the bound."""
     assert neutralise(part * (120_000 // len(part)))
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("<br>\n&#64bob", "<br>\n&amp;#64bob"),
+        ("<br>\n&#x40octo", "<br>\n&amp;#x40octo"),
+        ("<br>\n&#000000000064;bob", "<br>\n&amp;#000000000064;bob"),
+        ("<br>\n&nbsp@bob &nbspfixes #1", "<br>\n&amp;nbsp@bob &amp;nbspfixes #1"),
+        ("http://e.com/a&#32;@bob", "http://e.com/a&#32;@\u00a6bob"),
+        ("http://e.com/a&lt;@bob", "http://e.com/a&lt;@\u00a6bob"),
+        ("x[^1]\n\n[^1]: a\n\n    @bob", "x[^1]\n\n[^1]: a\n\n    @\u00a6bob"),
+        ("> [^n]: a\n>\n>     @bob fixes #1", "> [^n]: a\n>\n>     @\u00a6bob fixes\u00a6 #1"),
+        ("clo&#115;es #1", "closes\u00a6 #1"),
+        ("&#x66;ixes #1", "fixes\u00a6 #1"),
+        ("closes&nbsp;#1", "closes\u00a6&nbsp;#1"),
+        ("closes [that](https://github.com/a/b/issues/1)",
+         "closes\u00a6 [that](https://github.com/a/b/issues/1)"),
+        ("&#47;close", "\u00a6/close"),
+        ("&sol;close", "\u00a6/close"),
+        ("a\u2028/close", "a\u2028\u00a6/close"),
+        ("\u00a0/close", "\u00a0\u00a6/close"),
+        ("\ufeff/close", "\ufeff\u00a6/close"),
+        ("a\x0c/close", "a\x0c\u00a6/close"),
+    ],
+)  # fmt: skip
+def test_what_html_or_another_reader_takes_for_it_acts_no_more_than_what_is_plain(
+    text: str, harmless: str
+) -> None:
+    made = neutralise(text)
+
+    assert shown(made) == harmless
+    assert neutralise(made) == made
+
+
+@pytest.mark.parametrize("inside", [
+    'http://e/x "a\\"b"', "http://e/x 'a\\'b'", "http://e/x (a\\)b)", "http://e/(a(b)c)",
+    f"{' ' * 25}http://e/x", "<http://e/\\>x>", f"http://e/{'p' * 5_000}",
+    f'http://e/x "{"t" * 1_500}"', "http://e/x\u00a0", "\x0bhttp://e/x",
+])  # fmt: skip
+def test_no_picture_is_loaded_however_its_address_and_its_title_are_written(inside: str) -> None:
+    assert neutralise(f"![a]({inside})") == f"[a]({inside})"
+
+
+def test_what_only_some_read_as_a_picture_is_shown_as_written() -> None:
+    assert neutralise("![a](http://e/x y.png)") == "![a]\\(http://e/x y.png)"
+    assert neutralise("[a]()![b]()") == "[a]()![b]()"
+
+
+@pytest.mark.parametrize("text", [
+    "[a](javascript:f(g(h())))", "[a]\n\n[a]:\njavascript:f()", "[b][a]\n\n[a]:\n  javascript:f()",
+])  # fmt: skip
+def test_no_link_of_an_unsafe_scheme_is_left_however_it_is_written(text: str) -> None:
+    made = neutralise(text)
+
+    assert made != text
+    assert made.replace("\\", "") == text
+    assert neutralise(made) == made
+
+
+@pytest.mark.parametrize("text", [
+    "R&D, AT&T and a&#233;b", "&#97;bc", "http://e.com/?a=1&b=@c", "x[^1]\n\n[^1]: a\n\n    code",
+    "a\u2028b/c", "[a]( )", '[a](<> "t")',
+])  # fmt: skip
+def test_entities_and_footnotes_that_do_nothing_are_left_as_they_are(text: str) -> None:
+    assert neutralise(text) == text

@@ -1,8 +1,10 @@
 """The client of MCP servers, against servers of the SDK's own and against some that misbehave."""
 
 import asyncio
+import gzip
 import json
 import logging
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from aether.reach import Reach
 from aether.tools import mcp
 from aether.tools.mcp import McpEndpoint, ToolFailedError, call_tool, list_tools
 from aether.tools.mcp_results import result_text
+from aether.tools.mcp_wire import load
 from aether.vocabulary import McpTransport
 from tests.mcp.toolbox import (
     LOOPBACK,
@@ -233,6 +236,26 @@ async def test_a_plain_json_answer_of_30_mb_is_not_read_either() -> None:
         pytest.raises(UpstreamError, match="its answer is over 5 MB"),
     ):
         await call_tool(box.endpoint(), LOOPBACK, "big", {})
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_a_packed_answer_is_refused_before_it_is_unpacked(
+    transport: McpTransport, kind: str
+) -> None:
+    bomb = gzip.compress(gzip.compress(b'"' + b"a" * 64_000_000 + b'"', 9), 9)
+    packed = answer(200, bomb, {"content-encoding": "gzip, gzip", "content-type": kind})
+    with serving(packed) as url:
+        await asyncio.to_thread(load)
+        tracemalloc.start()
+        try:
+            error = await failed(endpoint(f"{url}/mcp", transport))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert str(error) == 'MCP server "Tries": packs its answer, though nobody asked it to'
+    assert (error.retryable, most < 30_000_000) == (False, True)
 
 
 @BOTH

@@ -167,3 +167,47 @@ async def test_whether_anything_waits_is_told_without_loading_an_embedder(
     )  # fmt: skip
 
     assert await stage.is_needed(settings) is needed
+
+
+async def test_a_model_whose_name_begins_another_ones_is_not_taken_for_it(
+    remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None]
+) -> None:
+    embed_with(Fixed("text-embedding-3-large:3"))
+    await remember("k", "tokens are in a cookie")
+
+    for model, needed in (
+        ("text-embedding-3-large", False),
+        ("text-embedding-3", True),
+        ("text_embedding-3-large", True),
+    ):
+        other = settings.model_copy(update={"embedding_model": model})
+        assert await stage.is_needed(other) is needed
+
+
+async def test_what_is_remembered_anew_does_not_wait_for_the_model_that_embeds(
+    remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None]
+) -> None:
+    embed_with(Fixed("old:3"))
+    await remember("k", "the logo")
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    class Slow(Fixed):
+        async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+            if not asked.is_set():
+                asked.set()
+                await answered.wait()
+            return await super().embed(texts)
+
+    embed_with(Slow("new:3"))
+    # each in a context of its own: a transaction belongs to one
+    embedding = asyncio.create_task(stage.reembed(settings), context=contextvars.Context())
+    async with asyncio.timeout(20):
+        await asked.wait()
+        await remember("k", "tokens are in a cookie", replace=True)
+        answered.set()
+        await embedding
+
+    found = await rows("SELECT content, embedder FROM memory_chunk")
+    assert [(one["content"], one["embedder"]) for one in found] == [
+        ("tokens are in a cookie", "new:3")
+    ]

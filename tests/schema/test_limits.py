@@ -136,8 +136,24 @@ def test_page_sizes_in_variables_count_in_the_cost(client: TestClient, made: Cal
     client.post("/graphql", json={"query": query, "variables": {"n": 2}})
     made.resolved = 0
 
-    answer = client.post("/graphql", json={"query": query, "variables": {"n": 500}}).json()
+    for value in (500, 500.0):  # to GraphQL the same Int
+        answer = client.post("/graphql", json={"query": query, "variables": {"n": value}}).json()
 
+        assert "fields in the answer at worst" in answer["errors"][0]["message"]
+        assert made.resolved == 0
+
+
+@pytest.mark.parametrize("variables", [{}, None, {"other": 1}])
+def test_a_default_page_size_counts_though_the_text_has_passed_with_a_smaller_one(
+    client: TestClient, made: Calls, variables: dict[str, int] | None
+) -> None:
+    query = "query ($n: Int! = 500) { agents(limit: $n) { team(limit: $n) { id } } }"
+    passed = client.post("/graphql", json={"query": query, "variables": {"n": 2}}).json()
+    made.resolved = 0
+
+    answer = client.post("/graphql", json={"query": query, "variables": variables}).json()
+
+    assert "errors" not in passed
     assert "fields in the answer at worst" in answer["errors"][0]["message"]
     assert made.resolved == 0
 

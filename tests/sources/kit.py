@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from aether.events import Subject
 from aether.sources.base import Source
@@ -41,7 +41,9 @@ class Kit:
 
     ``payloads`` are bodies by canonical trigger, for ``issue.created``, ``issue.closed`` and
     ``issue.commented``; ``request`` makes the delivery of a body, signed with ``secret`` unless
-    told otherwise. ``proof`` is the header that proves it.
+    told otherwise. ``proof`` is the header that proves it. ``event_field`` names the event where
+    no header does: without it a body says nothing. ``addressed_by`` is the part of a subject that
+    an address is made of.
     """
 
     source: Source
@@ -52,3 +54,5 @@ class Kit:
     request: Callable[[str, Any, str], Request]
     with_comment_text: Callable[[Any, str], Any]
     world: Callable[[], AbstractContextManager[World]]
+    event_field: str | None = None
+    addressed_by: Literal["project", "key"] = "project"

@@ -36,6 +36,7 @@ async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
         "labels": [text(mapping(one).get("name")) for one in sequence(item.get("labels"))],
         "assignees": _logins(item.get("assignees")),
         "author": text(mapping(item.get("user")).get("login")) or None,
+        "association": text(item.get("author_association")) or None,
         "url": text(item.get("html_url")),
     }
     if subject.kind == "pr":

@@ -13,7 +13,7 @@ from aether.errors import InvalidInputError, UpstreamError
 from aether.events import Subject
 from aether.sources.base import Comment, ItemChanges, NewItem, Outbound, Posted
 from aether.sources.gitlab.path import issues_path, item_path, number
-from aether.sources.gitlab.told import is_bot, moment, state, titles, usernames
+from aether.sources.gitlab.told import association, is_bot, moment, state, titles, usernames
 from aether.sources.reading import key, mapping, sequence, text
 
 _PAGE: Final = 100  # the most that GitLab gives
@@ -31,13 +31,15 @@ async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
     item = await _call(client, None, "GET", item_path(subject))
     if subject.kind == "deployment":
         return _deployment(item)
+    author = text(mapping(item.get("author")).get("username"))
     told: dict[str, Any] = {
         "title": text(item.get("title")),
         "body": text(item.get("description")),
         "state": state(item.get("state")),
         "labels": list(titles(item.get("labels"))),
         "assignees": usernames(item.get("assignees")),
-        "author": text(mapping(item.get("author")).get("username")) or None,
+        "author": author or None,
+        "association": association(author),
         "url": text(item.get("web_url")),
     }
     if subject.kind == "pr":
@@ -239,6 +241,7 @@ def _comment(subject: Subject, told: Mapping[str, Any]) -> Comment:
         url=_note_url(subject, identity),
         created_at=text(told.get("created_at")),
         is_bot=is_bot(author),
+        association=association(author),
         is_restricted=told.get("internal") is True or told.get("confidential") is True,
     )
 

@@ -16,7 +16,7 @@ from aether.events import Actor, Candidate, SourceEvent, Subject, Visibility
 from aether.sources.base import Headers
 from aether.sources.gitlab.change_key import change_key
 from aether.sources.gitlab.item import NOTEABLES, Item, read_item
-from aether.sources.gitlab.told import change_of, is_bot, moment, titles, usernames
+from aether.sources.gitlab.told import association, change_of, is_bot, moment, titles, usernames
 from aether.sources.reading import clean, decode_json, key, mapping, text
 from aether.vocabulary import SourceName
 
@@ -154,7 +154,7 @@ def _actor(payload: Mapping[str, Any]) -> Actor | None:
         return None
     if identity is None and payload.get("object_kind") == "note":  # as old ones have it
         identity = key(mapping(payload.get("object_attributes")).get("author_id"))
-    return Actor(login=login, is_bot=is_bot(login), id=identity)
+    return Actor(login=login, is_bot=is_bot(login), id=identity, association=association(login))
 
 
 def _subject(

@@ -21,7 +21,7 @@ from aether.sources.gitlab.extract import read_event
 from aether.sources.gitlab.path import project_path
 from aether.sources.gitlab.polled import MOST_NOTES, Item, Page, identity, stamp
 from aether.sources.gitlab.told import moment, parsed
-from aether.sources.reading import key, mapping, text
+from aether.sources.reading import key, mapping, sequence, text
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ class _Step:
 
     def _attributes(self, one: Item) -> dict[str, Any]:
         """The item as webhooks have it: labels as objects, the author by number."""
-        labels = [{"title": name} for name in one.get("labels") or ()]
+        labels = [{"title": name} for name in sequence(one.get("labels"))]
         author = mapping(one.get("author")).get("id")
         return {**one, "labels": labels, "author_id": author, "url": text(one.get("web_url"))}
 

@@ -27,6 +27,7 @@ _BOT: Final = re.compile(
     r"|gitlab-security-policy-project-\d+-bot\d*|gitlabduo|gitlab-duo",
     re.IGNORECASE | re.ASCII,
 )
+_SERVICE_DESK: Final = re.compile(r"support-bot\d*", re.IGNORECASE | re.ASCII)
 _ZONE: Final = re.compile(r"\s+(?=[+-]\d\d:?\d\d$)")
 
 
@@ -36,6 +37,14 @@ def is_bot(username: str) -> bool:
     A service account that was given a name of its own passes for a person.
     """
     return _BOT.fullmatch(username) is not None
+
+
+def association(username: str) -> str | None:
+    """NONE for the account that speaks for whoever writes to Service Desk; else not told.
+
+    https://docs.gitlab.com/user/project/service_desk/configure/#support-bot-user
+    """
+    return "NONE" if _SERVICE_DESK.fullmatch(username) else None
 
 
 def parsed(value: object) -> datetime | None:

@@ -48,6 +48,7 @@ async def read_item(client: Outbound, subject: Subject) -> Mapping[str, Any]:
         "labels": [one for one in map(text, sequence(fields.get("labels"))) if one],
         "assignees": _names(fields.get("assignee")),
         "author": _name(fields.get("creator")) or _name(fields.get("reporter")),
+        "association": shapes.association(fields.get("creator")),
         "url": site.browse_url(issue.get("self"), text(issue.get("key"))),
         "type": _told_name(fields.get("issuetype")),
         "priority": _told_name(fields.get("priority")),
@@ -168,6 +169,7 @@ def _comment(site: Site, told: Mapping[str, Any], subject: Subject) -> Comment:
         url=_comment_url(site, told, subject, identity),
         created_at=text(told.get("created")),
         is_bot=shapes.is_app(author),
+        association=shapes.association(author),
         is_restricted=bool(told.get("visibility")) or audience.is_internal(told),
     )
 

@@ -13,7 +13,7 @@ from aether.sources.jira import shapes
 from aether.sources.jira.answer import comments_since
 from aether.sources.jira.extract import COMMENT_CREATED, CREATED, UPDATED, read, status_change
 from aether.sources.jira.site import Site, issue_path
-from aether.sources.reading import key, mapping, sequence, text
+from aether.sources.reading import key, mapping, number_key, sequence, text
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Reader:
         if is_cut and all(self._is_new(one.get("created"), bound) for one in told):
             told = await self._last_histories(text(issue.get("key")), int(str(total))) or told
         fresh = [one for one in told if self._is_new(one.get("created"), bound)]
-        return sorted(fresh, key=lambda one: (_moment(one), int(key(one.get("id")) or 0)))
+        return sorted(fresh, key=lambda one: (_moment(one), int(number_key(one.get("id")) or 0)))
 
     async def _changelog(self, issue_key: str) -> Mapping[str, Any]:
         """That of the issue itself, for a site whose search does not hold it."""

@@ -37,13 +37,21 @@ def is_app(user: object) -> bool:
     return mapping(user).get("accountType") == "app"
 
 
+def association(user: object) -> str | None:
+    """NONE for a customer of Jira Service Management, who sees its portal only; else not told.
+
+    https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-users/#api-rest-api-3-user-get
+    """
+    return "NONE" if mapping(user).get("accountType") == "customer" else None
+
+
 def actor(user: object) -> Actor | None:
     """Who did it, or None where nobody is told."""
     told, name = mapping(user), login(user)
     if name is None:
         return None
     identity = key(told.get("accountId")) or key(told.get("key")) or key(told.get("name"))
-    return Actor(login=name, is_bot=is_app(told), id=identity)
+    return Actor(login=name, is_bot=is_app(told), id=identity, association=association(told))
 
 
 def moment(value: object) -> datetime | None:

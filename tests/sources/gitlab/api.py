@@ -366,8 +366,8 @@ class Api:
         lines = {"new_line", "old_line"} & set(place)
         shas = {name: place.get(name) for name in state.DIFF_REFS}
         if shas != state.DIFF_REFS or place.get("position_type") != "text" or not lines:
-            problem = '400 Bad request - Note {:line_code=>["can\'t be blank"]}'
-            raise RefusedError(400, {"message": problem})
+            problem = 'Note {:line_code=>["can\'t be blank", "must be a valid line code"]}'
+            raise RefusedError(400, {"message": f"400 Bad request - {problem}"})
         now = self._clock.tick()
         note = Note(
             id=next(self._ids), body=_text(ask.fields, "body"), author=ask.user, created_at=now,

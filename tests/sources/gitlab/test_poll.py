@@ -245,3 +245,23 @@ async def test_what_cannot_be_a_project_is_said_so_and_nothing_is_asked(
         await polled(client, {}, project="nothing")
 
     assert gitlab.calls == []
+
+
+@pytest.mark.parametrize("labels", [None, True, 7, {"title": "bug"}, "bug"])
+async def test_labels_of_an_odd_shape_do_not_stop_a_poll(
+    gitlab: GitLabStandIn, client: Any, labels: Any
+) -> None:
+    gitlab.add_issue(PROJECT, "It breaks", labels=["bug"])
+
+    class Odd:
+        """The same GitLab, whose issues have labels of another shape."""
+
+        async def request(self, method: str, path: str, **more: Any) -> Any:
+            answer = await client.request(method, path, **more)
+            if not path.endswith("/issues"):
+                return answer
+            return [{**one, "labels": labels} for one in answer]
+
+    events, _ = await polled(Odd(), {})
+
+    assert told(events) == [("Issue Hook", "open", "1")]

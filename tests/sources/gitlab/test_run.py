@@ -39,14 +39,6 @@ from tests.sources.gitlab.hooks import delivery
 from tests.sources.gitlab.stand_in import GitLabStandIn
 from tests.sources.gitlab.state import Item
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 CALL: Final = ToolCallScript
 TRIGGERS: Final = (
     "issue.created", "issue.updated", "issue.closed", "issue.commented", "pr.opened", "pr.merged",

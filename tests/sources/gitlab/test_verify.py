@@ -66,6 +66,25 @@ def test_a_signature_that_is_present_must_be_right_whatever_the_token_says() -> 
         verify(signed() | {"x-gitlab-token": TOKEN}, BODY, TOKEN, now=NOW)
 
 
+def test_many_signatures_in_one_header_are_compared_and_not_computed_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def new(key: bytes, *told: object) -> hmac.HMAC:
+        made.append(key)
+        return hmac.HMAC(key, *told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hmac, "new", new)
+    headers = signed() | {"webhook-signature": "v1,AAAA " * 10_000}
+    made.clear()
+
+    with pytest.raises(SignatureError, match=r"^webhook-signature does not match"):
+        verify(headers, BODY, f"{SIGNING},{OTHER}", now=NOW)
+
+    assert len(made) == 2  # one for each key: a body may have 25 MB, and its sender is unknown
+
+
 @pytest.mark.parametrize("away", [-300, -299, 0, 299, 300])
 def test_a_time_stamp_within_five_minutes_counts(away: int) -> None:
     verify(signed(stamp=str(NOW + away)), BODY, SIGNING, now=NOW)

@@ -17,7 +17,6 @@ from tests.sources.jira.site import ANN
 from tests.sources.jira.site_state import Issue
 from tests.sources.jira.test_runs import CALL, World
 
-pytestmark = runs.pytestmark
 world = runs.world
 ROLE = {"type": "role", "value": "Developers"}
 GROUP = {"type": "group", "value": "staff", "identifier": "276f955c-63d7-42c8-9520-92d01dca0625"}

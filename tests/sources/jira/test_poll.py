@@ -335,3 +335,21 @@ async def test_a_project_may_be_named_by_its_number(jira: JiraStandIn, poller: P
 )
 def test_a_time_of_jql_is_never_after_what_is_meant(moment: str, zone: str, expected: str) -> None:
     assert jql_time(datetime.fromisoformat(moment), zone) == expected
+
+
+async def test_a_change_whose_id_is_no_number_is_told_and_stops_nothing(
+    jira: JiraStandIn, poller: Poller
+) -> None:
+    issue = jira.open("Boom")
+    jira.move(issue, IN_PROGRESS, BO)
+    poller.wait(seconds=1)
+    jira.move(issue, DONE, BO)
+    for place, one in enumerate(issue.history):
+        one["id"] = f"entry-{place}"
+    poller.wait(seconds=20)
+
+    events = await poller.poll()
+
+    assert [one.change_key.rpartition(":")[2] for one in events] == [
+        "created", "entry-0", "entry-1",
+    ]  # fmt: skip

@@ -28,14 +28,6 @@ from tests.sources.jira.site import ANN, BO, SECRET, plain
 from tests.sources.jira.site_state import DONE, Issue
 from tests.sources.jira.stand_in import JiraStandIn
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
-    pytest.mark.filterwarnings(
-        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
-    ),
-]
-
 CALL = ToolCallScript
 TRIGGERS = ("issue.created", "issue.updated", "issue.closed", "issue.commented")
 

@@ -1,0 +1,150 @@
+"""Which tools a run may use, which it may not, and why not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aether.engine.outsiders import why_held_back
+from aether.events import SourceEvent
+from aether.models import Agent, TaskDefinition, ToolDefinition
+from aether.tools import TOOLS, mcp_servers
+from aether.tools.base import Tool
+from aether.vocabulary import ToolEffect
+
+MOST_OFFERED: Final = 128
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools"""
+ANSWERS: Final = frozenset({"add_comment"})
+"""Tools that write nothing but the answer."""
+ALWAYS_WRITES: Final = frozenset({"remember"})
+"""Whatever its row says: what is remembered speaks in runs to come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A tool that this run may use, as the model is shown it."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    call: Tool
+    effect: ToolEffect
+    is_foreign: bool = False  # its words and its schema are those of a server outside
+    requires_approval: bool = False
+
+    def to_model(self) -> dict[str, Any]:
+        """OpenAI's form of a tool."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": dict(self.parameters) or {"type": "object", "properties": {}},
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld:
+    """A tool that exists and that this run may not use."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolbox:
+    """The tools of a run, by name: what its model is shown, and what it is not and why."""
+
+    offered: Mapping[str, Offer] = field(default_factory=dict)
+    withheld: Mapping[str, Withheld] = field(default_factory=dict)
+
+
+async def offers(agent: Agent | None, task: TaskDefinition, event: SourceEvent) -> Toolbox:
+    """Every tool that there is for this agent: offered where the agent, the task and whoever woke
+    the run allow it, else withheld with the reason.
+
+    At most 128 are offered, which is what a model's provider takes; the built-in ones first. The
+    tools of other agents' MCP servers are not told of at all.
+    """
+    lists = {
+        f"{'agent' if isinstance(one, Agent) else 'task'} {one.id}": one.tools
+        for one in (agent, task)
+        if one is not None and one.tools is not None
+    }
+    held_back = why_held_back(event, task)
+    offered: dict[str, Offer] = {}
+    withheld: dict[str, Withheld] = {}
+    for offer, why_not in [*await _built_in(), *await _foreign(agent, lists)]:
+        reason = why_not or _unlisted(offer.name, lists)
+        if reason is None and held_back and writes(offer):
+            reason = held_back
+        if reason is None and len(offered) >= MOST_OFFERED:
+            reason = f"no more than {MOST_OFFERED} tools are offered"
+        if reason is None:
+            offered[offer.name] = offer
+        else:
+            withheld[offer.name] = Withheld(name=offer.name, reason=reason)
+    return Toolbox(offered=offered, withheld=withheld)
+
+
+def writes(offer: Offer) -> bool:
+    """Whether a call changes something beyond the run's own answer."""
+    if offer.is_foreign or offer.name not in ANSWERS | ALWAYS_WRITES:
+        return offer.effect is ToolEffect.WRITES
+    return offer.name in ALWAYS_WRITES
+
+
+async def _built_in() -> list[tuple[Offer, str | None]]:
+    found = await ToolDefinition.filter(name__in=list(TOOLS), mcp_server_id=None).order_by("id")
+    return [
+        (
+            Offer(
+                name=one.name,
+                description=one.description,
+                parameters=one.parameters,
+                call=TOOLS[one.name],
+                effect=one.effect,
+                requires_approval=one.requires_approval,
+            ),
+            None if one.enabled else "it is switched off",
+        )
+        for one in found
+    ]
+
+
+async def _foreign(
+    agent: Agent | None, lists: Mapping[str, Sequence[str]]
+) -> list[tuple[Offer, str | None]]:
+    found = []
+    for tool in await mcp_servers.serving(agent.id if agent else None):
+        is_named = any(is_listed_in(one, tool.name) for one in lists.values())
+        may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_named
+        why_not = tool.why_not or (
+            None if may else "it writes, and is offered only where a list of tools names it"
+        )
+        offer = Offer(
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.parameters,
+            call=tool.call,
+            effect=tool.effect,
+            requires_approval=tool.requires_approval,
+            is_foreign=True,
+        )
+        found.append((offer, why_not))
+    return found
+
+
+def _unlisted(name: str, lists: Mapping[str, Sequence[str]]) -> str | None:
+    for owner, allowed in lists.items():
+        if not is_listed_in(allowed, name):
+            return f"the tools of {owner} do not name it"
+    return None
+
+
+def is_listed_in(allowed: Sequence[str], name: str) -> bool:
+    """Whether a list of allowed tools has ``name``; ``mcp_docs_*`` has all that begin so."""
+    return name in allowed or any(
+        one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1])
+        for one in allowed
+    )

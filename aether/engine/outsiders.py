@@ -1,0 +1,42 @@
+"""Who is no part of a project, as far as its platform tells, and so gives no orders in it.
+
+GitHub tells it of whoever writes (``author_association``). GitLab and Jira tell it of two kinds of
+accounts: Service Desk's, which speaks for anybody who sends a mail, and a customer's of Jira
+Service Management; their sources call them NONE. Plane tells nothing. Who is not told of is no
+outsider: labelling, closing or assigning needs rights that no stranger has.
+"""
+
+from typing import Final
+
+from aether.events import Actor, SourceEvent
+from aether.models import TaskDefinition
+from aether.vocabulary import Association
+
+INSIDERS: Final = frozenset(
+    {
+        Association.OWNER,
+        Association.MEMBER,
+        Association.COLLABORATOR,
+        Association.CONTRIBUTOR,
+    }
+)
+"""Who may give orders; a word that we do not know is not among them."""
+
+
+def is_outsider(actor: Actor | None) -> bool:
+    """Whether the platform says that this person or program stands outside the project."""
+    return actor is not None and bool(actor.association) and actor.association not in INSIDERS
+
+
+def why_held_back(event: SourceEvent, task: TaskDefinition) -> str | None:
+    """Why a run of ``task`` that ``event`` wakes may not write; None: it may.
+
+    A replay keeps the actor of the delivery that it repeats.
+    """
+    if task.outsiders_may_act or not is_outsider(event.actor):
+        return None
+    assert event.actor is not None  # noqa: S101 - an outsider is somebody
+    return (
+        f"an outsider woke this run (association {str(event.actor.association)[:40]}), and task "
+        f"{task.id} does not let outsiders act"
+    )

@@ -104,6 +104,12 @@ class SourceEvent:
     site: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def key_prefix(self) -> str:
+        """What its keys begin with in our rows: another site may give the same key to another
+        thing. Empty for the environment's own site."""
+        return f"site:{self.site} " if self.site else ""
+
     def summary(self) -> dict[str, Any]:
         """All but the payload, as JSON: what the delivery row keeps and jq sees as ``$event``."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}

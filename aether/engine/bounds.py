@@ -92,7 +92,7 @@ CANCEL: Final = """
 WITH older AS (
   SELECT id FROM task_execution
   WHERE source = $1 AND project_key = $2 AND item_key = $3 AND task_id = ANY($4::text[])
-    AND delivery_id < $5 AND NOT cancel_requested
+    AND site = $8 AND delivery_id < $5 AND NOT cancel_requested
     AND status IN ('queued', 'running', 'retrying', 'waiting_approval')
   ORDER BY id FOR UPDATE)
 UPDATE task_execution AS execution SET cancel_requested = true,

@@ -128,7 +128,7 @@ async def _by_effect(event: SourceEvent) -> str | None:
 
 
 async def _by_any_effect(
-    event: SourceEvent, kinds: frozenset[str] = CHANGES | {"comment", "create"}
+    event: SourceEvent, kinds: frozenset[str] = CHANGES | {"comment", "create", "review"}
 ) -> str | None:
     """That the item changed is told, not how: what we wrote at that time is what was seen."""
     if event.subject is None or event.happened_at is None:

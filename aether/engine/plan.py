@@ -94,11 +94,10 @@ def item_keys(event: SourceEvent) -> tuple[str, str | None]:
 
 def _with_stored_keys(event: SourceEvent) -> SourceEvent:
     """The event with its keys as columns hold them: two sites may give one key to two things."""
-    of_site = f"site:{event.site} " if event.site else ""
     return replace(
         event,
-        delivery_key=_bounded(of_site + event.delivery_key),
-        change_key=_bounded(of_site + event.change_key),
+        delivery_key=_bounded(event.key_prefix + event.delivery_key),
+        change_key=_bounded(event.key_prefix + event.change_key),
     )
 
 

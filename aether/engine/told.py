@@ -28,7 +28,8 @@ def tells_a_state(event: SourceEvent) -> bool:
         return False
     if event.told_by == "state":
         return True
-    return event.comment_id is None and event.change_key.startswith(BODY)  # it names no act
+    key = event.change_key.removeprefix(event.key_prefix)
+    return event.comment_id is None and key.startswith(BODY)  # it names no act
 
 
 async def lock_state(event: SourceEvent) -> None:
@@ -37,7 +38,7 @@ async def lock_state(event: SourceEvent) -> None:
     key = event.subject.key if event.subject else ""
     await rows(
         "SELECT pg_advisory_xact_lock(hashtextextended($1, 3))",
-        "\x1f".join((event.source, project[:400], key[:100])),
+        "\x1f".join((event.source, event.site, project[:400], key[:100])),
     )
 
 

@@ -15,7 +15,9 @@ from aether.engine.own_doing import why_ours
 from aether.engine.poll import poll_source
 from aether.engine.receive import Receipt
 from aether.engine.runtime import install
+from aether.engine.told import tells_a_state
 from aether.errors import NotConfiguredError
+from aether.events import SourceEvent, Subject
 from aether.models import Delivery, Effect, PollSource, TaskDefinition, TaskExecution
 from aether.platform_auth import site_of
 from aether.vocabulary import AnswerMode, SourceName
@@ -24,7 +26,7 @@ from resolvers.integrations import NewIntegration, create_integration
 from resolvers.polling import NewPollSource, create_poll_source
 from tests.sources.jira.conftest import serve
 from tests.sources.jira.site import ANN, SECRET
-from tests.sources.jira.site_state import Issue
+from tests.sources.jira.site_state import DONE, Issue
 from tests.sources.jira.stand_in import TOKEN, JiraStandIn
 from tests.sources.jira.test_runs import World, running
 
@@ -204,6 +206,31 @@ async def test_rates_and_states_are_counted_for_each_site(two: Two) -> None:
     receipts = await two.deliver()
 
     assert [one.status for one in receipts] == ["accepted", "accepted"]
+
+
+async def test_a_close_on_one_site_cancels_nothing_on_the_other(two: Two) -> None:
+    await TaskDefinition.filter(id="triage").update(cancel_on_close=True)
+    issues = [two.own.open(), two.other.open()]
+    own, other = await two.deliver()
+
+    two.other.move(issues[1], DONE, ANN)
+    await two.deliver()
+
+    assert (await TaskExecution.get(id=own.executions[0])).status == "queued"
+    assert (await TaskExecution.get(id=other.executions[0])).status == "cancelled"
+
+
+def test_a_key_that_names_no_act_is_known_as_such_on_every_site() -> None:
+    event = SourceEvent(
+        source=SourceName.JIRA, delivery_key="d", change_key="body:0", event_name="x",
+        subject=Subject(kind="issue", project="OPS", key="OPS-7"), site="jira.example.com",
+        happened_at="2026-02-18T10:00:00Z",
+    )  # fmt: skip
+
+    stored = replace(event, change_key=f"{event.key_prefix}body:0")
+
+    assert (tells_a_state(event), tells_a_state(stored)) == (True, True)
+    assert not tells_a_state(replace(event, change_key=f"{event.key_prefix}issue:7:created"))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Comments:
     lease: Lease
     call_seconds: float
     outbound: Callable[[], Awaitable[Outbound]]
-    render: Callable[[Intent], str]
+    render: Callable[[Intent], Awaitable[str]]
 
     async def place_own(self, subject: Subject, intent: Intent) -> Placed:
         """Edit the execution's own comment where there is one, else post it."""
@@ -54,20 +54,20 @@ class Comments:
         existing = intent.platform_id
         if existing is None and not intent.is_first:
             found = await self._find(client, subject, intent.marker, intent.since)
-            if found is not None and found.body == self.render(intent):
+            if found is not None and found.body == await self.render(intent):
                 return _found(found)
             existing = found.id if found else None
             intent.is_open = False
         await fence(self.lease)
         why_anew: Mapping[str, Any] = {}
         if existing is not None:
-            body = self.render(intent)
+            body = await self.render(intent)
             edited = await self._edit(client, subject, existing, body)
             if isinstance(edited, Posted):
                 return Placed(posted=edited, body=body, action="comment.edited", detail={})
             why_anew = edited
             await renew(self.lease, intent)
-        body = self.render(intent)
+        body = await self.render(intent)
         posted = await self._post(client, subject, body)
         return Placed(posted=posted, body=body, action="comment.posted", detail=why_anew)
 
@@ -91,7 +91,7 @@ class Comments:
                 before = replace(before, execution_id=None, marker=None)
             else:
                 before = standing.known(before, found.id, found.url)
-                if before.marker == intent.marker and found.body == self.render(intent):
+                if before.marker == intent.marker and found.body == await self.render(intent):
                     return replace(_found(found), turn=before)
         intent.is_open = False  # whether there is a comment is known, and an edit may be repeated
         if before.execution_id is not None and before.execution_id > self.lease.execution_id:
@@ -100,7 +100,7 @@ class Comments:
         why_anew: Mapping[str, Any] = {}
         if before.platform_id is not None:
             turn = await self._about_to_write(before, intent, is_new=False)
-            body = self.render(intent)
+            body = await self.render(intent)
             edited = await self._edit(client, subject, before.platform_id, body)
             if isinstance(edited, Posted):
                 turn = standing.known(turn, edited.id, edited.url)
@@ -110,7 +110,7 @@ class Comments:
             why_anew = edited
             await renew(self.lease, intent)
         turn = await self._about_to_write(before, intent, is_new=True)
-        body = self.render(intent)
+        body = await self.render(intent)
         posted = await self._post(client, subject, body)
         turn = standing.known(turn, posted.id, posted.url)
         return Placed(posted=posted, body=body, action="comment.posted", detail=why_anew, turn=turn)

@@ -136,7 +136,7 @@ class Effects:
             intent = await intend_comment(self._lease, target, key, part_key, text)
         if not is_on:
             return await self._not_sent(intent, target.subject, "comment.not_sent", SWITCHED_OFF)
-        body = await asyncio.to_thread(self._body, intent)
+        body = await self._body(intent)
         is_there = intent.content_hash == digest({"body": body})
         if intent.status is EffectStatus.SENT and is_there:
             return Outcome(status=EffectStatus.SENT, id=intent.platform_id, url=intent.url)
@@ -195,7 +195,7 @@ class Effects:
             marked = replace(
                 new,
                 title=neutralise_line(new.title, let=self._settings.output_acts),
-                body=await asyncio.to_thread(self._rendered, new.body, intent),
+                body=await self._rendered(new.body, intent),
                 is_confidential=new.is_confidential or self._subject.visibility is not None,
                 origin=self._subject,
             )
@@ -226,10 +226,11 @@ class Effects:
                 intent.is_open = False
             marked = replace(
                 review,
-                body=self._rendered(review.body, intent),
-                comments=tuple(
-                    replace(one, body=self._rendered(one.body, intent)) for one in review.comments
-                ),
+                body=await self._rendered(review.body, intent),
+                comments=[
+                    replace(one, body=await self._rendered(one.body, intent))
+                    for one in review.comments
+                ],
             )
             await fence(self._lease)
             return await source.submit_review(
@@ -267,16 +268,17 @@ class Effects:
     def _target(self, subject: Subject) -> Target:
         return Target(source=self._source.name, site=self._site, subject=subject)
 
-    def _body(self, intent: Intent) -> str:
+    async def _body(self, intent: Intent) -> str:
         parts: Sequence[Mapping[str, Any]] = intent.content["parts"]
-        return self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
+        return await self._rendered("\n\n".join(str(part["text"]) for part in parts), intent)
 
-    def _rendered(self, text: str, intent: Intent) -> str:
+    async def _rendered(self, text: str, intent: Intent) -> str:
         """A text as it is sent: harmless, within the platform's limit, with its marker.
 
         In a thread: a long text takes seconds, and every other run waits for the event loop.
         """
-        return render(
+        return await asyncio.to_thread(
+            render,
             text,
             marker=marker_comment(intent.marker),
             limit=self._source.max_comment_characters,

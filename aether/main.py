@@ -1,5 +1,6 @@
 """Composition root of the web process: settings, pool, queue, GraphQL, REST."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -33,6 +34,11 @@ from schema.view import graphql_app
 log = logging.getLogger(__name__)
 
 POOL: Final = 20
+MAX_HEAD_BYTES: Final = 65_536
+"""Of a request's target and headers, which come before anybody is known by a token; what arrives
+in one piece is not cut."""
+HEAD_SECONDS: Final = 30.0
+"""Until a connection has told a whole head: each takes one of the files that a process may open."""
 
 
 def application(settings: Settings) -> ASGIApp:
@@ -135,12 +141,69 @@ def run(settings: Settings) -> int:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses what is no HTTP in the shape of every refusal; uvicorn writes plain text."""
+    """Refuses what is no HTTP in the shape of every refusal; uvicorn writes plain text.
+
+    And bounds what uvicorn keeps without one: the target, the headers, a chunked body's trailer;
+    and how long a head may take, from the connection or from its first byte.
+    """
+
+    head_seconds: float = HEAD_SECONDS
+    _kept = 0  # bytes since the last thing that was complete
+    _is_in_head = True
+    _alarm: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._still()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._kept += len(data)
+        super().data_received(data)
+        if self._kept <= MAX_HEAD_BYTES or self.transport.is_closing():
+            return
+        if self._is_in_head:
+            self._refuse("431 Request Header Fields Too Large", "the head is too large")
+        else:  # its answer may be on the way
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._kept, self._is_in_head = 0, True
+        self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._still()
+        self._kept, self._is_in_head = 0, False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._kept = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._kept = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        body = json.dumps({"error": "not a valid HTTP request"}).encode()
+        self._refuse("400 Bad Request", "not a valid HTTP request")
+
+    def _await_head(self) -> None:
+        self._still()
+        self._alarm = self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def _still(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _refuse(self, status: str, text: str) -> None:
+        body = json.dumps({"error": text}).encode()
         head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)

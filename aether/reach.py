@@ -28,10 +28,11 @@ TRANSLATED: Final = ipaddress.ip_network("::ffff:0:0:0/96")  # RFC 7915: likewis
 GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4: the rest is no host's
 PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")  # RFC 6890; Python took it for public
 METADATA: Final = frozenset(
-    {"169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"}
+    {"169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200"}
 )
 """Where clouds answer the machines inside them:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+https://cloud.google.com/compute/docs/metadata/querying-metadata
 https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
 https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata"""
 MOST_ADDRESSES: Final = 32

@@ -59,7 +59,8 @@ def fitting(text: str, limit: int, *, harmless: Harmless = str) -> str:
     room = limit
     while len(body) > limit and room > 0:
         body = harmless(shorten(whole, room))
-        room -= max(len(body) - limit, 1)
+        # in proportion: what is made harmless may be more than twice as long as it was
+        room = min(room * limit // max(len(body), 1), room - room // 100 - 1)
     return body
 
 

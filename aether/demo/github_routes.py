@@ -9,6 +9,7 @@ from typing import Any, Final
 from aether.demo import github_rules as rules
 from aether.demo import github_shapes as shapes
 from aether.demo.github_ask import Answer, Ask, Handler, paged
+from aether.demo.github_pull_routes import PULL
 from aether.demo.github_pull_routes import ROUTES as PULL_ROUTES
 from aether.demo.github_rules import RefusedError
 from aether.demo.github_state import (
@@ -22,6 +23,7 @@ from aether.demo.github_state import (
     new_issue,
 )
 
+_OF_PULLS: Final = frozenset({"title", "body", "state"})
 _REASONS: Final = ("completed", "not_planned", "duplicate", "reopened", None)
 
 
@@ -87,20 +89,22 @@ def create_issue(ask: Ask) -> Answer:
 def update_issue(ask: Ask) -> Answer:
     repository, issue = ask.issue(to_write=True)
     told = _checked_changes(ask.fields)
-    changes = {}
-    for name in ("title", "body"):
-        if name in told and told[name] != getattr(issue, name):
-            changes[name] = {"from": getattr(issue, name)}
-            setattr(issue, name, told[name])
-    if changes:
-        issue.touch()
-        ask.tell_issue("edited", repository, issue, changes=changes)
+    _edit(ask, repository, issue, told)
     if "labels" in told:
         _set_labels(ask, repository, issue, told["labels"])
     if "assignees" in told:
         _set_assignees(ask, repository, issue, told["assignees"])
     _set_state(ask, repository, issue, told)
     return Answer(200, shapes.issue(repository, issue, ask.at))
+
+
+def update_pull(ask: Ask) -> Answer:
+    """Its title, text and state; labels and people are changed by the issue that it also is."""
+    repository, issue, pull = ask.pull()
+    told = _checked_changes({name: ask.fields[name] for name in _OF_PULLS & ask.fields.keys()})
+    _edit(ask, repository, issue, told)
+    _set_state(ask, repository, issue, {name: told[name] for name in ("state",) if name in told})
+    return Answer(200, shapes.pull(repository, issue, pull, ask.at))
 
 
 def _checked_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +121,17 @@ def _checked_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
     rules.check_choice("Issue", "state", told.get("state", "open"), ("open", "closed"))
     rules.check_choice("Issue", "state_reason", told.get("state_reason"), _REASONS)
     return told
+
+
+def _edit(ask: Ask, repository: Repository, issue: Issue, told: Mapping[str, Any]) -> None:
+    changes = {}
+    for name in ("title", "body"):
+        if name in told and told[name] != getattr(issue, name):
+            changes[name] = {"from": getattr(issue, name)}
+            setattr(issue, name, told[name])
+    if changes:
+        issue.touch()
+        ask.tell_issue("edited", repository, issue, changes=changes)
 
 
 def _set_state(ask: Ask, repository: Repository, issue: Issue, told: Mapping[str, Any]) -> None:
@@ -282,5 +297,6 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("DELETE", _ISSUE + "/labels/{name}", remove_label),
     ("POST", f"{_ISSUE}/assignees", add_assignees),
     ("DELETE", f"{_ISSUE}/assignees", remove_assignees),
+    ("PATCH", PULL, update_pull),
     *PULL_ROUTES,
 )

@@ -62,9 +62,7 @@ async def make_plan(
         why = await why_told(event)
     if why is None and project is not None and not project.enabled:
         why = "its project is disabled"
-    if why is not None:
-        routing = replace(routing, starts=(), reason=why)
-    return Plan(
+    plan = Plan(
         event=_with_stored_keys(event),
         slug=slug,
         is_verified=is_verified,
@@ -73,12 +71,19 @@ async def make_plan(
         routing=routing,
         verdicts=verdicts,
         extracted=extracted,
-        why_nothing=why,
+        why_nothing=None,
         replay_of=replay_of,
         rates=known.rates,
         cancel_on_close=known.cancel_on_close,
         cancel_on_newer=known.cancel_on_newer,
     )
+    return plan if why is None else starting_nothing(plan, why)
+
+
+def starting_nothing(plan: Plan, why: str) -> Plan:
+    """``plan``, had ``why`` been known."""
+    routing = replace(plan.routing, starts=(), reason=why)
+    return replace(plan, why_nothing=why, routing=routing)
 
 
 def item_keys(event: SourceEvent) -> tuple[str, str | None]:

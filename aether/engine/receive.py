@@ -19,8 +19,9 @@ from aether.engine import configuration
 from aether.engine.bounds import cancel_older, within_rates
 from aether.engine.complete import fill_in
 from aether.engine.own_doing import OURS
-from aether.engine.plan import Plan, item_keys, make_plan
+from aether.engine.plan import Plan, item_keys, make_plan, starting_nothing
 from aether.engine.runtime import Runtime
+from aether.engine.told import lock_state, tells_a_state, why_told
 from aether.errors import NotFoundError, UnavailableError
 from aether.events import SourceEvent, event_from_summary
 from aether.models import Delivery
@@ -47,7 +48,7 @@ class Receipt:
     executions: list[int]
 
 
-class _StaleConfigurationError(Exception):
+class StaleConfigurationError(Exception):
     """The configuration changed between the plan and the transaction."""
 
 
@@ -72,8 +73,8 @@ async def receive(
             runtime, event, slug=slug, is_verified=is_verified, replay_of=replay_of
         )
         try:
-            receipt = await _store(plan)
-        except _StaleConfigurationError:
+            receipt = await store(plan)
+        except StaleConfigurationError:
             runtime.configuration = await configuration.load()
             continue
         if receipt.status == "accepted":
@@ -98,11 +99,18 @@ async def replay(runtime: Runtime, delivery_id: int) -> Receipt:
     )
 
 
-async def _store(plan: Plan) -> Receipt:
+async def store(plan: Plan) -> Receipt:
+    """Store the event of ``plan`` once and start its tasks, in one transaction.
+
+    Raises:
+        StaleConfigurationError: the plan was made by another configuration than there is.
+    """
     async with transaction():
+        if plan.why_nothing is None and plan.replay_of is None and tells_a_state(plan.event):
+            plan = await _unless_told(plan)
         stored = await row(INSERT_DELIVERY, *_columns(plan))
         if stored is None or int(stored["version"]) != plan.version:
-            raise _StaleConfigurationError
+            raise StaleConfigurationError
         if stored["id"] is None:
             return await _again(plan)
         if plan.replay_of is not None:
@@ -113,6 +121,13 @@ async def _store(plan: Plan) -> Receipt:
                 detail={"replay_of": plan.replay_of},
             )
         return await _start(plan, int(stored["id"]))
+
+
+async def _unless_told(plan: Plan) -> Plan:
+    """Look once more, with others held off: a poll and a webhook may have come together."""
+    await lock_state(plan.event)
+    why = await why_told(plan.event)
+    return plan if why is None else starting_nothing(plan, why)
 
 
 INSERT_DELIVERY: Final = """
@@ -263,7 +278,7 @@ async def _again(plan: Plan) -> Receipt:
     """Answer for an event that is stored already; route it now if nothing came of it then."""
     found = await find_stored(plan)
     if found is None:
-        raise _StaleConfigurationError  # it was pruned between the two statements
+        raise StaleConfigurationError  # it was pruned between the two statements
     delivery_id = int(found["id"])
     await fill_in(delivery_id, plan.event, project_id=plan.project_id)
     if is_routed_anew(plan, found):

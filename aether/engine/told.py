@@ -6,7 +6,7 @@ key in common. Best effort: it may merge two changes, never repeat one.
 
 from typing import Final
 
-from aether.db import row
+from aether.db import row, rows
 from aether.events import SourceEvent
 
 BODY: Final = "body:"  # how the change key of a delivery begins that names no act
@@ -22,13 +22,30 @@ BY_WEBHOOK: Final = _OF_THE_ITEM.format(how="event->>'told_by' IS NULL")  # it g
 BY_STATE: Final = _OF_THE_ITEM.format(how="event->>'told_by' = 'state'")
 
 
+def tells_a_state(event: SourceEvent) -> bool:
+    """Whether it may be told twice without a key in common."""
+    if event.subject is None or event.happened_at is None or event.told_by == "poll":
+        return False
+    if event.told_by == "state":
+        return True
+    return event.comment_id is None and event.change_key.startswith(BODY)  # it names no act
+
+
+async def lock_state(event: SourceEvent) -> None:
+    """Make others wait, until the transaction ends, who tell of a state of the same item."""
+    project = event.project_names[0] if event.project_names else ""
+    key = event.subject.key if event.subject else ""
+    await rows(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 3))",
+        "\x1f".join((event.source, project[:400], key[:100])),
+    )
+
+
 async def why_told(event: SourceEvent) -> str | None:
     """Who has told of this state of the item already, in words; None where nobody has."""
-    if event.subject is None or event.happened_at is None or event.told_by == "poll":
+    if not tells_a_state(event) or event.subject is None:
         return None
     is_state = event.told_by == "state"
-    if not is_state and (event.comment_id is not None or not event.change_key.startswith(BODY)):
-        return None  # it names its act, so that the unique keys decide
     project = event.project_names[0] if event.project_names else ""
     found = await row(
         BY_WEBHOOK if is_state else BY_STATE,

@@ -643,6 +643,84 @@ async def test_after_a_limit_one_request_goes_alone_until_it_is_served(
     assert time.slept == [10]
 
 
+async def test_a_secondary_limit_is_waited_for_to_the_second_and_the_write_made_once(
+    platform: Platform, time: FakeTime
+) -> None:
+    told = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
+    headers = {"retry-after": "17", "x-ratelimit-remaining": "4321"}
+    platform.faults.fail_next(status=403, headers=headers, body=told)
+
+    async with time.clients() as clients:
+        await connect(clients, platform.url).request("POST", COMMENTS, json={}, timeout=20)
+
+    assert time.slept == [17]
+    assert [call.status for call in platform.door.calls] == [403, 200]
+
+
+async def test_waiting_ends_after_three_limits_and_says_for_how_long(
+    platform: Platform, time: FakeTime
+) -> None:
+    platform.faults.fail_next(status=429, headers={"retry-after": "2"}, times=9)
+
+    async with time.clients() as clients:
+        with pytest.raises(UpstreamError) as caught:
+            await connect(clients, platform.url).request("GET", "/echo")
+
+    assert (caught.value.status, caught.value.retryable, caught.value.retry_after) == (429, True, 2)
+    assert time.slept == [2, 2]
+    assert len(platform.asked) == 3
+
+
+async def test_a_reset_is_waited_for_by_who_comes_later_too_and_other_hosts_are_free(
+    platform: Platform, time: FakeTime
+) -> None:
+    reset = str(_epoch(time) + 3600)
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+    told = {"message": "API rate limit exceeded"}
+    platform.faults.fail_next(status=403, headers=headers, body=told)
+
+    with Platform({"/echo": _echo}).served() as other:
+        async with time.clients() as clients:
+            here, there = connect(clients, platform.url), connect(clients, other.url)
+            with pytest.raises(UpstreamError) as first:
+                await here.request("POST", COMMENTS, json={})
+            time.seconds += 3599
+            with pytest.raises(UpstreamError, match="for another 1 s"):
+                await connect(clients, platform.url, X_API_Key="k").request(
+                    "GET", "/echo", timeout=1
+                )
+            await there.request("GET", "/echo")
+            await here.request("POST", COMMENTS, json={})
+
+    assert first.value.retry_after == 3600
+    assert platform.asked == [f"POST {COMMENTS}"] * 2
+    assert other.asked == ["GET /echo"]
+    assert time.slept == [1]
+
+
+async def test_twenty_that_wait_on_one_host_send_one_probe_and_wait_on_if_that_is_limited(
+    platform: Platform, time: FakeTime
+) -> None:
+    platform.faults.fail_next(status=429, headers={"retry-after": "5"})
+
+    async with time.clients() as clients:
+        connections = [connect(clients, platform.url, X_API_Key=f"{n}") for n in range(20)]
+        with pytest.raises(UpstreamError):
+            await connections[0].request("GET", "/echo", timeout=3)
+        platform.faults.fail_next(status=429, headers={"retry-after": "600"})
+        outcomes = await asyncio.gather(
+            *(one.request("POST", COMMENTS, json={}) for one in connections),
+            return_exceptions=True,
+        )
+
+    assert platform.asked == ["GET /echo", f"POST {COMMENTS}"]
+    assert all(isinstance(one, UpstreamError) for one in outcomes)
+    assert {getattr(one, "retryable", None) for one in outcomes} == {True}
+    assert {getattr(one, "may_have_happened", None) for one in outcomes} == {False}
+    assert {round(getattr(one, "retry_after", 0)) for one in outcomes} == {600}
+    assert time.slept == [5]
+
+
 async def test_writes_are_spaced_only_when_the_minutes_budget_is_used_up(
     platform: Platform, time: FakeTime
 ) -> None:

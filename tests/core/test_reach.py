@@ -95,6 +95,7 @@ async def test_one_inner_address_among_many_refuses_them_all() -> None:
         ("mcp-server", "mcp-server", "169.254.169.254", False),
         ("mcp-server", "mcp-server", "fe80::1", False),
         ("mcp-server", "mcp-server", "168.63.129.16", False),
+        ("mcp-server", "mcp-server", "fd20:ce::254", False),
         ("169.254.169.254", "anything", "169.254.169.254", True),
         ("fc00::/7", "anything", "fc00::9", True),
         ("localhost", "localhost", "127.0.0.1", True),

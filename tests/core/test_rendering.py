@@ -79,3 +79,15 @@ def test_a_cut_through_code_brings_nothing_to_life(code: str) -> None:
         body = fitting(text, limit, harmless=neutralise)
         assert len(body) <= limit
         assert neutralise(body) == body
+
+
+@pytest.mark.parametrize(
+    "text", ["<a" * 60_000, "<a " * 60_000, "<b>" * 22_000, "@a <i>x</i> " * 9_000]
+)
+@pytest.mark.parametrize("limit", [1_000, 32_767, 65_536])
+def test_what_grows_by_being_made_harmless_is_within_the_limit_and_not_cut_to_nothing(
+    text: str, limit: int
+) -> None:
+    body = fitting(text, limit, harmless=neutralise)
+
+    assert limit // 2 < len(body) <= limit

@@ -9,7 +9,7 @@ import pytest
 
 from aether.embedded.valkey import Valkey
 from tests.counterparts import install, mcp_servers, models
-from tests.counterparts.github import App, Emulate, emulate
+from tests.counterparts.github import Emulate, emulate
 from tests.counterparts.install import GraphQLClients, McpPrograms, NodePrograms
 from tests.counterparts.mcp_servers import World
 from tests.counterparts.models import AiMock, aimock
@@ -108,8 +108,8 @@ def make_system(own_database_url: str, valkey: Valkey, tmp_path: Path) -> MakeSy
 def make_emulate(node_programs: NodePrograms, started: Started, tmp_path: Path) -> MakeEmulate:
     """Starts a GitHub of this test's own, empty each time."""
 
-    def build(*, port: int, app: App | None = None) -> AbstractContextManager[Emulate]:
-        return emulate(node_programs, started, tmp_path / "emulate", port=port, app=app)
+    def build(*, port: int, **told: Any) -> AbstractContextManager[Emulate]:
+        return emulate(node_programs, started, tmp_path / "emulate", port=port, **told)
 
     return build
 

@@ -21,6 +21,9 @@ INSTALLATION_ID: Final = 100
 BOT: Final = "aether[bot]"
 EVENTS: Final = ("issues", "issue_comment")
 
+BUDGET_SECONDS: Final = 3600
+BEHIND: Final = Path(__file__).with_name("behind.cjs")
+
 OWNER_TOKEN: Final = "token-of-a-person"
 USER: Final = "aether-person"
 USER_TOKEN: Final = "token-of-the-account-we-use"
@@ -141,16 +144,31 @@ def _seed(app: App | None) -> dict[str, Any]:
 
 @contextmanager
 def emulate(
-    programs: NodePrograms, started: Started, folder: Path, *, port: int, app: App | None = None
+    programs: NodePrograms,
+    started: Started,
+    folder: Path,
+    *,
+    port: int,
+    app: App | None = None,
+    budget_seconds: int = BUDGET_SECONDS,
 ) -> Iterator[Emulate]:
-    """GitHub with one repository, its owner and a second person, and our App where it is given."""
+    """GitHub with one repository, its owner and a second person, and our App where it is given.
+
+    ``budget_seconds``: for how long a token's 5,000 calls are, from its first call on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     seed = folder / "seed.json"
     seed.write_text(json.dumps(_seed(app)))
     command: list[str | Path] = [programs.node, programs.emulate, "start", "--service", "github"]
     command += ["--host", LOOPBACK, "--port", str(port), "--seed", seed]
     ready = "/_emulate/installation-tokens"
-    with running("emulate", command, port=port, ready=ready, folder=folder) as program:
+    environment = {
+        "NODE_OPTIONS": f"--require {BEHIND}",
+        "AETHER_TEST_BUDGET_MS": str(budget_seconds * 1000),
+    }
+    with running(
+        "emulate", command, port=port, ready=ready, folder=folder, environment=environment
+    ) as program:
         github = Emulate(url=program.url)
         try:
             yield github

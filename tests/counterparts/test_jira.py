@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,8 @@ from aether.sources.base import ItemChanges, NewItem
 from aether.sources.jira import Jira
 from tests.counterparts import install
 from tests.counterparts.conftest import or_skip
-from tests.counterparts.jira import jira820, prism
+from tests.counterparts.jira import jira820
+from tests.counterparts.prism import prism
 from tests.counterparts.programs import Program, Started
 from tests.sources.jira.site_state import IN_PROGRESS, TO_DO
 from tests.sources.jira.stand_in import JiraStandIn
@@ -45,7 +47,9 @@ def data_center(started: Started, tmp_path: Path) -> Iterator[Program]:
 
 @pytest.fixture
 def document(started: Started, tmp_path: Path) -> Iterator[Program]:
-    with prism(or_skip(install.prism), started, tmp_path) as program:
+    programs = or_skip(install.prism)
+    ready = "/rest/api/3/serverInfo"
+    with prism(programs, programs.jira_document, started, tmp_path, ready=ready) as program:
         yield program
 
 
@@ -148,6 +152,10 @@ async def outgoing_calls(clients: HttpClients) -> list[Call]:
         await JIRA.read_item(client, subject)
         posted = await JIRA.post_comment(client, subject, f"{RICH}\n\n{MARKER}", timeout=5)
         await JIRA.edit_comment(client, subject, posted.id, f"{RICH}\n\n{MARKER}", timeout=5)
+        for restricted_to in (None, "role:Developers", "group-id:276f955c-63d7-42c8-9520"):
+            few = replace(subject, visibility="internal", restricted_to=restricted_to)
+            said = await JIRA.post_comment(client, few, "For few.", timeout=5)
+            await JIRA.edit_comment(client, few, said.id, "For few.", timeout=5)
         await JIRA.list_comments(client, subject, since="2026-01-01T00:00:00Z")
         changes = ItemChanges(
             title="New", body=RICH, add_labels=["a"], remove_labels=["b"],
@@ -155,7 +163,11 @@ async def outgoing_calls(clients: HttpClients) -> list[Call]:
         )  # fmt: skip
         await JIRA.update_item(client, subject, changes, timeout=5)
         await JIRA.update_item(client, subject, ItemChanges(body="", state="open"), timeout=5)
-        new = NewItem(title="New", body=f"{RICH}\n\n{MARKER}", labels=["a"], assignees=["bo"])
+        issue.security = "10021"
+        new = NewItem(
+            title="New", body=f"{RICH}\n\n{MARKER}", labels=["a"], assignees=["bo"],
+            origin=subject,
+        )  # fmt: skip
         await JIRA.create_item(client, "OPS", new, timeout=5)
         jira.page = 1
         jira.move(issue, IN_PROGRESS)

@@ -344,10 +344,12 @@ async def test_the_audit_log_is_newest_first_and_in_pages(door: Door) -> None:
         "agent_id": "ta_leo",
         "action": "task.started",
         "execution_id": 2**40 + 2,
+        "caller": None,
+        "origin": None,
         "detail": {"n": 1},
     }
     assert list(told[0]) == [
-        "id", "agent_id", "action", "execution_id", "detail", "created_at",
+        "id", "agent_id", "action", "execution_id", "caller", "origin", "detail", "created_at",
     ]  # fmt: skip
     assert await door.get("/api/agents/ta_leo/audit?limit=2&offset=1") == told[1:3]
     assert await door.get("/api/agents/ta_leo/audit?offset=99") == []

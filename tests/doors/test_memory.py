@@ -12,7 +12,7 @@ from aether.db import rows
 from aether.llm import embed
 from aether.memory import store
 from aether.vocabulary import MemoryScope
-from tests.doors.calls import Door, column, count, counts, details, without
+from tests.doors.calls import Door, actions, column, count, counts, details, without
 
 AUTH: dict[str, Any] = {
     "key": "auth-decision-feb-2026",
@@ -268,7 +268,7 @@ async def test_an_expired_memory_cannot_be_deleted_any_more(door: Door) -> None:
 
     await door.refused("DELETE", PATH, None, 404)
 
-    assert await count("audit_entry") == 0
+    assert await actions() == ["memory.stored"]
 
 
 @pytest.mark.parametrize(

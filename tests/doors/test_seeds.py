@@ -15,7 +15,7 @@ SEEDS = {
     "/api/tasks/triggers/seed": ("trigger_task_mapping", 10),
     "/api/tasks/sources/seed": ("source_event_mapping", 66),
     "/api/webhook-mappings/seed": ("webhook_mapping", 5),
-    "/api/tools/seed": ("tool_definition", 11),
+    "/api/tools/seed": ("tool_definition", 12),
 }
 LISTS = {
     "/api/agents": 5,
@@ -23,7 +23,7 @@ LISTS = {
     "/api/tasks/triggers": 10,
     "/api/tasks/sources": 66,
     "/api/webhook-mappings": 5,
-    "/api/tools": 11,
+    "/api/tools": 12,
     "/api/agents/ta_leo/capabilities": None,
 }
 

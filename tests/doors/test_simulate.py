@@ -95,17 +95,18 @@ async def test_a_delivery_that_would_be_accepted_is_shown_whole(doors: Doors) ->
     assert prospect["triggers"][0]["source_event_mapping_id"] > 0
     assert [(one["task_id"], one["is_open"]) for one in prospect["gates"]] == [("pm_analyze", True)]
     assert (task["task_id"], task["agent_id"]) == ("pm_analyze", "pm_sarah")
-    outsider = (
-        "an outsider woke this run (association NONE), "
-        "and task pm_analyze does not let outsiders act"
+    why = (
+        "an outsider woke this run (association NONE), and task pm_analyze does not let outsiders "
+        "act"
     )
-    assert task["agent_reason"] == f"pm_sarah is the task's actor; {outsider}"
+    assert task["agent_reason"] == f"pm_sarah is the task's actor; {why}"
+    assert {"name": "add_labels", "reason": why} in task["withheld"]
+    assert "add_labels" not in [one["name"] for one in task["tools"]]
     assert task["error"].startswith("no model is configured")
     assert [one["role"] for one in task["messages"]] == ["system", "user"]
     assert task["messages"][0]["content"].startswith(PM_SARAH["prompt"])
     assert "It says 500." in task["messages"][1]["content"]
     assert "add_comment" in [one["name"] for one in task["tools"]]
-    assert {"name": "add_labels", "reason": outsider} in task["withheld"]
     assert (task["answer"]["place"], task["answer"]["item_key"]) == ("item", "7")
     assert SECRET not in json.dumps(told)
 

@@ -1,19 +1,23 @@
 """Statements that wait for each other: none of them ends in a deadlock, or in nobody's turn."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aether.db import row, rows, transaction
-from aether.engine import bounds, complete, limits
+from aether.engine import bounds, complete, configuration, limits
+from aether.engine import receive as receiving
 from aether.engine import sweep as stage
-from aether.engine.plan import Plan
+from aether.engine.plan import Plan, make_plan
 from aether.engine.route import Routing
+from aether.engine.runtime import Runtime
 from aether.events import SourceEvent, Subject
 from aether.leases import claim
 from aether.models import Agent, Delivery, Project, TaskExecution
 from aether.vocabulary import SourceName
+from tests.engine.test_receive import OPENED, mapped
 
 SUBJECT = Subject(kind="issue", project="API", key="API-7", title="Boom")
 EVENT = SourceEvent(
@@ -185,3 +189,23 @@ async def test_the_sweep_sends_what_has_been_due_longest_first(
     due = await rows(stage.DUE, 10.0, 45.0, 10.0, 2)
 
     assert retrying.id in {one["id"] for one in due}
+
+
+@pytest.mark.parametrize("first", ["webhook", "state"])
+async def test_a_poll_and_a_webhook_of_one_state_that_come_together_start_one_run(
+    runtime: Runtime, first: str
+) -> None:
+    await mapped("triage")
+    told = replace(OPENED, happened_at="2026-03-04T09:15:00Z", told_by="state")
+    state = replace(told, delivery_key="poll:7", change_key="poll:7")
+    webhook = replace(told, told_by="webhook", delivery_key="w", change_key="body:abc")
+    runtime.configuration = await configuration.load()
+    # both are decided about before either is stored
+    plans = [await make_plan(runtime, one, slug="github") for one in (webhook, state)]
+    if first == "state":
+        plans.reverse()
+
+    receipts = await asyncio.gather(*map(receiving.store, plans))
+
+    assert sorted(one.status for one in receipts) == ["accepted", "ignored"]
+    assert await TaskExecution.all().count() == 1

@@ -25,6 +25,10 @@ CHANGED = """subscription ($id: ID, $taskId: ID, $agentId: ID, $projectId: ID,
   $status: ExecutionStatus) {
   taskExecutionChanged(id: $id, taskId: $taskId, agentId: $agentId, projectId: $projectId,
     status: $status) { status run tries agentId execution { id status } } }"""
+APPROVED = """subscription ($status: ApprovalStatus, $executionId: ID, $agentId: ID, $taskId: ID,
+  $projectId: ID) {
+  approvalChanged(status: $status, executionId: $executionId, agentId: $agentId, taskId: $taskId,
+    projectId: $projectId) { status approval { id status tool executionId } } }"""
 WATCHED = """subscription ($level: WatchdogLevel, $component: String) {
   watchdogEntry(level: $level, component: $component) { cursor entry { level message count } } }"""
 
@@ -302,3 +306,45 @@ async def test_what_an_event_shows_beyond_its_row_is_as_it_is_by_then(
         found = [(await told.take())["delivery"]["id"] for _ in range(2)]
 
     assert found == [str(delivery_id - 1), str(delivery_id)]
+
+
+async def test_what_waits_for_a_person_is_told_as_it_is_asked_and_decided(
+    doors: Doors, connection: asyncpg.Connection
+) -> None:
+    async def ask(execution_id: int, **values: object) -> int:
+        told: dict[str, object] = {
+            "execution_id": execution_id, "run": 1, "key": "1:1:c1", "kind": "tool",
+            "tool": "add_labels", "arguments": "{}", "task_id": "triage", "status": "pending",
+            **values,
+        }  # fmt: skip
+        names = ", ".join(told)
+        places = ", ".join(f"${number}" for number in range(1, len(told) + 1))
+        made = await connection.fetchval(
+            f"""INSERT INTO approval ({names}, created_at, expires_at)
+                VALUES ({places}, now(), now() + interval '1 hour') RETURNING id""",  # noqa: S608
+            *told.values(),
+        )
+        return int(made)
+
+    async with (
+        subscribed(doors, APPROVED) as every,
+        subscribed(doors, APPROVED, status="REFUSED") as refusals,
+        subscribed(doors, APPROVED, agentId="ta_leo") as of_leo,
+        subscribed(doors, APPROVED, projectId="7") as seventh,
+        subscribed(doors, APPROVED, executionId="42") as of_42,
+    ):
+        first = await ask(41, agent_id="pm_sarah")
+        await connection.execute("UPDATE approval SET status = 'refused' WHERE id = $1", first)
+        await connection.execute("UPDATE approval SET reason = 'No.' WHERE id = $1", first)
+        second = await ask(42, agent_id="ta_leo", project_id=7)
+
+        told = [await every.take() for _ in range(3)]
+        assert [(one["status"], one["approval"]["id"]) for one in told] == [
+            ("PENDING", str(first)), ("REFUSED", str(first)), ("PENDING", str(second)),
+        ]  # fmt: skip
+        refused_one = await refusals.take()
+        assert (refused_one["status"], refused_one["approval"]["id"]) == ("REFUSED", str(first))
+        for told_of_second in (of_leo, seventh, of_42):
+            assert (await told_of_second.take())["approval"] == {
+                "id": str(second), "status": "PENDING", "tool": "add_labels", "executionId": "42",
+            }  # fmt: skip

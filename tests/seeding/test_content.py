@@ -106,6 +106,16 @@ TOOLS: dict[str, tuple[str, str, set[str], dict[str, dict[str, Any]]]] = {
         {"title", "body"},
         {"title": {"type": "string"}, "body": {"type": "string"}, "labels": LABELS},
     ),
+    "submit_review": (
+        "tracker",
+        "writes",
+        {"verdict"},
+        {
+            "verdict": {"enum": ["comment", "approve", "request_changes"]},
+            "body": {"type": "string"},
+            "comments": {"type": "array", "maxItems": 50},
+        },
+    ),
     "remember": (
         "memory",
         "writes",

@@ -71,7 +71,7 @@ async def test_a_bot_that_wrote_the_note_is_told(
 
 
 async def test_a_note_is_edited_by_its_id(gitlab: GitLabStandIn, client: Any, issue: Item) -> None:
-    note = gitlab.add_note(issue, "old")
+    note = gitlab.add_note(issue, "old", "aether-person")
 
     posted = await GitLab().edit_comment(client, subject(), str(note.id), "new", timeout=5)
     with pytest.raises(UpstreamError) as gone:

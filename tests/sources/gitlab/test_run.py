@@ -30,6 +30,7 @@ from aether.models import (
     TriggerTaskMapping,
 )
 from aether.sources.gitlab import GitLab
+from aether.vocabulary import AnswerMode
 from resolvers.seeding import seed
 from tests.fakes import RecordingQueue
 from tests.sources.gitlab import state
@@ -350,3 +351,134 @@ async def test_a_refusal_of_gitlab_fails_the_run_and_says_why(
     assert "insufficient_scope" in (done.error or "")
     assert "needs the scope api" in (done.error or "")
     assert said(issue) == []
+
+
+async def test_a_task_with_one_comment_for_an_item_edits_its_note(
+    world: World, gitlab: GitLabStandIn, issue: Item
+) -> None:
+    await TaskDefinition.filter(id="triage").update(answer_mode=AnswerMode.UPDATE)
+    await world.run(gitlab.told(PROJECT, issue, "open"), Reply.text("One."))
+    note = gitlab.add_note(issue, "And now?")
+    internal = gitlab.add_note(issue, "A customer asks.", internal=True)
+
+    await world.run(gitlab.told_note(PROJECT, issue, note), Reply.text("Two."))
+    await world.run(gitlab.told_note(PROJECT, issue, internal), Reply.text("For us."))
+
+    assert said(issue) == ["Two.", "And now?", "A customer asks.", "For us."]
+    assert [one.internal for one in issue.notes] == [False, False, True, True]
+    edit = gitlab.told_note(PROJECT, issue, issue.notes[0], "update")
+    assert (await world.deliver(edit)).status == "ignored"
+
+
+REVIEW: Final[dict[str, Any]] = {
+    "verdict": "request_changes",
+    "body": "Not yet, @all.",
+    "comments": [
+        {"path": "src/parser.py", "line": 7, "body": "Here."},
+        {"path": "src/parser.py", "line": 3, "side": "old", "body": "Why?"},
+    ],
+}
+
+
+def reviewed(item: Item) -> list[tuple[str, Any]]:
+    """Texts of the notes, each with where it is."""
+    return [
+        (
+            re.sub(r"\n\n<!-- aether:[\w-]{32} -->$", "", one.body),
+            one.position and (one.position["new_path"], one.position.get("new_line")),
+        )
+        for one in item.notes
+    ]
+
+
+async def test_a_merge_request_is_reviewed_once_whatever_was_lost_and_its_echoes_start_nothing(
+    world: World, gitlab: GitLabStandIn
+) -> None:
+    request = gitlab.add_merge_request(PROJECT, "Mend it", "So.")
+    request.approved_by.append(gitlab.add_user("aether-person"))
+    world.model.say(by_turn([Reply.calls(CALL("submit_review", REVIEW, "c1")), Reply.text("")]))
+    for path in ("discussions", "unapprove", "notes"):
+        gitlab.faults.drop_after_commit_next("POST", path)
+    receipt = await world.deliver(gitlab.told(PROJECT, request, "open"))
+    [execution_id] = receipt.executions
+
+    for _ in range(4):
+        await rows("UPDATE task_execution SET run_after = NULL")
+        await execute(world.runtime, execution_id)
+    world.model.say(by_turn([Reply.text("Said so."), Reply.text("Said so.")]))
+    await rows("UPDATE task_execution SET run_after = NULL, status = 'queued', tries = 0")
+    await execute(world.runtime, execution_id)
+
+    assert reviewed(request)[:3] == [
+        ("Here.", ("src/parser.py", 7)), ("Why?", ("src/parser.py", None)),
+        ("Not yet, @\u200ball.", None),
+    ]  # fmt: skip
+    assert [one for one in reviewed(request)[3:] if one[0] != "Said so."] == []
+    assert request.approved_by == []
+    effect = await Effect.get(kind="review")
+    assert (effect.status, effect.platform_id) == ("sent", str(request.notes[2].id))
+    echoes = [gitlab.told_note(PROJECT, request, one) for one in request.notes[:3]]
+    echoes.append(gitlab.told(PROJECT, request, "unapproved", "aether-person"))
+    assert {(await world.deliver(one)).status for one in echoes} == {"ignored"}
+
+
+async def test_an_approval_without_a_word_is_given_once_and_leaves_no_empty_note(
+    world: World, gitlab: GitLabStandIn
+) -> None:
+    request = gitlab.add_merge_request(PROJECT, "Mend it", "So.")
+    call = CALL("submit_review", {"verdict": "approve"}, "c1")
+
+    done = await world.run(
+        gitlab.told(PROJECT, request, "open"), Reply.calls(call), Reply.text("Approved.")
+    )
+
+    assert done.status == "succeeded"
+    assert [one.username for one in request.approved_by] == ["aether-person"]
+    assert said(request) == ["Approved."]
+    echo = await world.deliver(gitlab.told(PROJECT, request, "approved", "aether-person"))
+    by_bob = await world.deliver(gitlab.told(PROJECT, request, "unapproved", "bob"))
+    assert (echo.status, by_bob.status) == ("ignored", "ignored")
+    delivery_of_echo = await Delivery.get(id=echo.delivery_id)
+    assert str(delivery_of_echo.reason).startswith("our own doing")
+
+
+async def test_what_gitlab_refuses_of_a_review_is_told_to_the_model(
+    world: World, gitlab: GitLabStandIn
+) -> None:
+    mine = gitlab.add_merge_request(PROJECT, "Mine", author="aether-person")
+    call = CALL("submit_review", {"verdict": "approve", "body": "Good."}, "c1")
+
+    await world.run(gitlab.told(PROJECT, mine, "open"), Reply.calls(call), Reply.text("I cannot."))
+
+    tried = await ToolExecution.get()
+    assert tried.status == "failed"
+    assert "may not approve it: its own merge request" in str(tried.error)
+    assert said(mine) == ["I cannot."]
+
+
+async def test_an_internal_note_gets_no_review_that_everybody_reads(
+    world: World, gitlab: GitLabStandIn
+) -> None:
+    request = gitlab.add_merge_request(PROJECT, "Mend it", "So.")
+    note = gitlab.add_note(request, "Have a look.", internal=True)
+    inner = {"verdict": "comment", "body": "For us."}
+    calls = [CALL("submit_review", REVIEW, "c1"), CALL("submit_review", inner, "c2")]
+
+    await world.run(
+        gitlab.told_note(PROJECT, request, note), Reply.calls(*calls), Reply.text("Done.")
+    )
+
+    refused, made = await ToolExecution.all().order_by("id")
+    assert (refused.status, made.status) == ("failed", "succeeded")
+    assert str(refused.error).startswith("comments: an internal note asked for the review")
+    assert [(one.internal, one.position) for one in request.notes] == [(True, None)] * 3
+
+
+async def test_an_issue_is_not_reviewed(world: World, gitlab: GitLabStandIn, issue: Item) -> None:
+    call = CALL("submit_review", {"verdict": "comment", "body": "Good."}, "c1")
+
+    await world.run(gitlab.told(PROJECT, issue, "open"), Reply.calls(call), Reply.text("I see."))
+
+    tried = await ToolExecution.get()
+    assert (tried.status, said(issue)) == ("refused", ["I see."])
+    assert "only a pull or merge request can be reviewed" in str(tried.error)

@@ -68,6 +68,12 @@ class Site:
             self._send("jira:issue_updated", "issue_commented", by, issue, comment=told)
         return comment
 
+    def edited(self, issue: Issue, comment: Comment) -> None:
+        """Tell of a comment whose text is another now."""
+        told = self.hooked.comment(issue, comment) | {"body": wiki(comment.body)}
+        more = {"issue": self._short(issue)} if self.is_cloud else {}
+        self._send_payload("comment_updated", {"comment": told, **more})
+
     def move(self, issue: Issue, to: Status, by: Person = ANN, kind: str = "issue_generic") -> None:
         before, issue.status = issue.status, to
         item = _item("status", before.id, before.name, to.id, to.name)

@@ -230,6 +230,7 @@ class JiraStandIn(Site):
         kept = [one for one in found[0].properties if one not in told.get("properties", [])]
         found[0].properties = kept + told.get("properties", [])
         self._touch(issue)
+        self.edited(issue, found[0])
         return self._comment_told(issue, found[0])
 
     async def _transitions(self, request: Request) -> Any:

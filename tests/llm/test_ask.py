@@ -16,6 +16,9 @@ from tests.llm.conftest import KEY, settings_of
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+    pytest.mark.filterwarnings(
+        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
+    ),
 ]
 
 CALLS: dict[str, Any] = {

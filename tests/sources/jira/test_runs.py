@@ -31,6 +31,9 @@ from tests.sources.jira.stand_in import JiraStandIn
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+    pytest.mark.filterwarnings(
+        "ignore:Accessing the 'model_[a-z_]+' attribute:pydantic.PydanticDeprecatedSince211"
+    ),
 ]
 
 CALL = ToolCallScript

@@ -48,41 +48,42 @@ class Comments:
     outbound: Callable[[], Awaitable[Outbound]]
     render: Callable[[Intent], Awaitable[str]]
 
-    async def place_own(self, subject: Subject, intent: Intent) -> Placed:
+    async def place_own(self, subject: Subject, intent: Intent, body: str) -> Placed:
         """Edit the execution's own comment where there is one, else post it."""
         client = await self.outbound()
         existing = intent.platform_id
         if existing is None and not intent.is_first:
             found = await self._find(client, subject, intent.marker, intent.since)
-            if found is not None and found.body == await self.render(intent):
+            if found is not None and found.body == body:
                 return _found(found)
             existing = found.id if found else None
             intent.is_open = False
         await fence(self.lease)
         why_anew: Mapping[str, Any] = {}
         if existing is not None:
-            body = await self.render(intent)
             edited = await self._edit(client, subject, existing, body)
             if isinstance(edited, Posted):
                 return Placed(posted=edited, body=body, action="comment.edited", detail={})
             why_anew = edited
             await renew(self.lease, intent)
-        body = await self.render(intent)
+            body = await self.render(intent)
         posted = await self._post(client, subject, body)
         return Placed(posted=posted, body=body, action="comment.posted", detail=why_anew)
 
-    async def place_shared(self, place: str, subject: Subject, intent: Intent) -> Placed | None:
+    async def place_shared(
+        self, place: str, subject: Subject, intent: Intent, body: str
+    ) -> Placed | None:
         """Edit the one comment of the task on the item, or post it; None: a newer answer stands."""
         before = await standing.take(place, self.lease, call_seconds=self.call_seconds)
         try:
-            return await self._write_shared(before, subject, intent)
+            return await self._write_shared(before, subject, intent, body)
         except AetherError as error:
             if not (isinstance(error, UpstreamError) and error.may_have_happened):
                 await standing.settle(before, self.lease)
             raise
 
     async def _write_shared(
-        self, before: Standing, subject: Subject, intent: Intent
+        self, before: Standing, subject: Subject, intent: Intent, body: str
     ) -> Placed | None:
         client = await self.outbound()
         if before.is_in_doubt:
@@ -91,7 +92,7 @@ class Comments:
                 before = replace(before, execution_id=None, marker=None)
             else:
                 before = standing.known(before, found.id, found.url)
-                if before.marker == intent.marker and found.body == await self.render(intent):
+                if before.marker == intent.marker and found.body == body:
                     return replace(_found(found), turn=before)
         intent.is_open = False  # whether there is a comment is known, and an edit may be repeated
         if before.execution_id is not None and before.execution_id > self.lease.execution_id:
@@ -100,7 +101,6 @@ class Comments:
         why_anew: Mapping[str, Any] = {}
         if before.platform_id is not None:
             turn = await self._about_to_write(before, intent, is_new=False)
-            body = await self.render(intent)
             edited = await self._edit(client, subject, before.platform_id, body)
             if isinstance(edited, Posted):
                 turn = standing.known(turn, edited.id, edited.url)
@@ -109,8 +109,8 @@ class Comments:
                 )
             why_anew = edited
             await renew(self.lease, intent)
+            body = await self.render(intent)
         turn = await self._about_to_write(before, intent, is_new=True)
-        body = await self.render(intent)
         posted = await self._post(client, subject, body)
         turn = standing.known(turn, posted.id, posted.url)
         return Placed(posted=posted, body=body, action="comment.posted", detail=why_anew, turn=turn)

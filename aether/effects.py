@@ -143,9 +143,9 @@ class Effects:
         reached("comment intended")
         try:
             if place is None:
-                placed: Placed | None = await self._comments.place_own(target.subject, intent)
+                placed: Placed | None = await self._comments.place_own(target.subject, intent, body)
             else:
-                placed = await self._comments.place_shared(place, target.subject, intent)
+                placed = await self._comments.place_shared(place, target.subject, intent, body)
         except AetherError as error:
             await self._failed(intent, error, part_key)
             raise

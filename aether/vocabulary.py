@@ -110,7 +110,7 @@ class EffectStatus(StrEnum):
 
     INTENDED = "intended"  #: Stored before the call; may or may not have happened.
     SENT = "sent"  #: The platform confirmed it.
-    NOT_SENT = "not_sent"  #: TRACKER_UPDATES_ENABLED is false.
+    NOT_SENT = "not_sent"  #: TRACKER_UPDATES_ENABLED is false, or a newer answer stands.
     FAILED = "failed"  #: The platform refused it; it did not happen.
 
 

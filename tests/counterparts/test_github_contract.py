@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -100,7 +100,7 @@ async def outgoing_calls(clients: HttpClients) -> list[Call]:
             await GITHUB.submit_review(client, pull, review, since=None, timeout=5)
         await GITHUB.find_review(client, pull, MARKER, since=SINCE)
         now = datetime.now(UTC)
-        cursor = {}
+        cursor: dict[str, Any] = {}
         for _ in range(2):
             page = await GITHUB.poll(client, REPO, cursor, now=now, since=now - timedelta(hours=1))
             cursor = dict(page.cursor)

@@ -79,7 +79,7 @@ async def test_a_review_has_a_verdict_a_text_and_remarks_and_all_of_it_is_harmle
         {"path": "src/parser.py", "line": 7, "side": "RIGHT", "body": f"cc @\u200bann{mark}"},
         {"path": "src/parser.py", "line": 3, "side": "LEFT", "body": f"Why?{mark}"},
     ]
-    assert (await ToolExecution.get()).result.startswith("Review submitted. http")  # type: ignore[union-attr]
+    assert (await ToolExecution.get()).result.startswith("Review submitted. http")
 
 
 async def test_a_review_whose_answer_was_lost_is_found_by_its_marker(world: World) -> None:

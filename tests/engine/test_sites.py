@@ -58,7 +58,7 @@ class Two:
         self.world.model.say(by_turn(list(replies)))
         await execute(self.world.runtime, execution_id)
         done: TaskExecution = await TaskExecution.get(id=execution_id)
-        assert (done.status, done.error) == ("succeeded", None)
+        assert done.status == "succeeded", done.error
         return done
 
     def comments(self, issue: Issue) -> list[str]:

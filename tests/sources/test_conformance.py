@@ -3,15 +3,20 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
+from aether.config import Settings
+from aether.credentials import Credentials
+from aether.effects import Effects
 from aether.errors import InvalidInputError, SignatureError
 from aether.events import SourceEvent, Subject, event_from_summary
 from aether.http import Connection, HttpClients
+from aether.leases import claim
+from aether.models import Effect, TaskExecution
 from aether.sources import SOURCES
-from aether.sources.base import ItemChanges, NewItem, Source
+from aether.sources.base import ItemChanges, NewItem, ReviewingSource, Source
 from tests.sources.github.kit import KIT as GITHUB
 from tests.sources.gitlab.kit import KIT as GITLAB
 from tests.sources.jira.kit import KIT as JIRA
@@ -53,6 +58,12 @@ async def connected(world: World) -> AsyncIterator[Connection]:
 def test_every_source_is_tried() -> None:
     assert [named(kit) for kit in KITS] == [source.name.value for source in SOURCES]
     assert all(set(kit.payloads) == set(TRIGGERS) for kit in KITS)
+
+
+def test_reviews_are_known_where_the_platform_has_them() -> None:
+    knowing = [named(kit) for kit in KITS if isinstance(kit.source, ReviewingSource)]
+
+    assert knowing == ["github", "gitlab"]
 
 
 @every_kit
@@ -190,6 +201,44 @@ async def test_a_comment_is_posted_found_edited_and_listed(kit: Kit) -> None:
     assert edited.id == posted.id
     assert [one.body.startswith("Second.") for one in every] == [True]
     assert every[0].author
+
+
+@every_kit
+@pytest.mark.usefixtures("database")
+async def test_a_later_run_of_a_task_edits_the_one_comment_of_the_task(kit: Kit) -> None:
+    with kit.world() as world:
+        async with connected(world) as client:
+            for number, text in enumerate(("One.", "Two.", "Three."), start=1):
+                execution = await TaskExecution.create(
+                    delivery_id=number, task_id="triage", canonical_trigger="issue.created",
+                    source=kit.source.name,
+                )  # fmt: skip
+                lease = await claim(execution.id, seconds=30, grace_seconds=0)
+                assert lease is not None
+                speaking = Effects(
+                    Settings.from_environment({}), cast(Credentials, _Connected(client)),
+                    kit.source, world.subject,
+                    lease, agent_id=None, project_id=None, one_comment_of="triage",
+                )  # fmt: skip
+                said = await speaking.say("answer", text)
+                assert said == await speaking.say("answer", text)
+            listed = await kit.source.list_comments(client, world.subject)
+        stored = list(world.comments())
+
+    assert len(stored) == 1
+    assert "Three." in stored[0]
+    assert [one.body.startswith("Three.") for one in listed] == [True]
+    assert len({one.platform_id for one in await Effect.all()}) == 1
+
+
+class _Connected:
+    """In place of the credentials: one connection for everybody."""
+
+    def __init__(self, client: Connection) -> None:
+        self._client = client
+
+    async def outbound(self, *_: Any, **__: Any) -> Connection:
+        return self._client
 
 
 @every_kit

@@ -13,7 +13,7 @@ from aether.sources.jira import Jira, audience
 from aether.sources.jira.extract import read
 from aether.vocabulary import AnswerMode
 from tests.sources.jira import test_runs as runs
-from tests.sources.jira.site import ANN
+from tests.sources.jira.site import ANN, plain
 from tests.sources.jira.site_state import Issue
 from tests.sources.jira.test_runs import CALL, World
 
@@ -90,7 +90,7 @@ async def test_one_comment_for_a_task_is_one_for_each_circle_of_readers(world: W
         assert {one.status for one in echoes} <= {"ignored", "duplicate"}
 
     by_us = [one for one in issue.comments if one.author == world.jira.helper]
-    assert [runs.plain(one.body) for one in by_us] == ["For all.", "For few again."]
+    assert [plain(one.body) for one in by_us] == ["For all.", "For few again."]
     assert [shown_to(one) for one in by_us] == [(None, True), ("Developers", False)]
     assert {one.audience for one in await Effect.all()} == {"", "internal role:Developers"}
 
@@ -135,6 +135,18 @@ async def test_the_agent_that_answers_everybody_is_not_shown_what_is_for_few(wor
     assert "under the mat" not in str(public.result)
     assert "'restricted': 1" in str(public.result).replace('"', "'")
     assert "under the mat" in str(restricted.result)
+
+
+async def test_a_review_is_refused_where_there_are_none(world: World) -> None:
+    issue, execution_id = await world.opened()
+    call = ToolCallScript("submit_review", {"verdict": "approve"}, "c1")
+
+    await world.work(execution_id, Reply.calls(call), Reply.text("I see."))
+
+    tried = await ToolExecution.get()
+    assert tried.status == "refused"
+    assert tried.error == "jira has no reviews; use add_comment to say what you found"
+    assert world.comments(issue) == ["I see."]
 
 
 async def test_whom_it_is_for_is_kept_with_the_delivery(world: World) -> None:

@@ -1,5 +1,6 @@
 """Deliveries: receive, list, read, replay."""
 
+import asyncio
 import json
 import logging
 import re
@@ -17,6 +18,7 @@ from aether.engine import receive as stage
 from aether.engine.receive import Receipt
 from aether.engine.runtime import runtime
 from aether.errors import AetherError, InvalidInputError, NotFoundError, SignatureError
+from aether.events import SourceEvent
 from aether.models import Delivery
 from aether.sources import get as get_source
 from aether.sources.base import Source as Platform
@@ -33,6 +35,10 @@ LISTED: Final = tuple(
     if name not in {"payload", "event", "extracted"}
 )
 Status = Annotated[DeliveryStatus, Strict(strict=False)]
+
+
+LARGE_BODY_BYTES: Final = 16_384
+"""From here on a thread costs less than what others would wait: markup can take a second a MB."""
 
 
 async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -> Receipt:
@@ -52,7 +58,7 @@ async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -
         raise NotFoundError("webhook", slug)
     try:
         is_verified = verify_delivery(source, proof, headers, body)
-        event = replace(source.extract(headers, body), site=proof.site)
+        event = replace(await _read(source, headers, body), site=proof.site)
     except SignatureError as error:
         log.warning("a delivery to webhook %r was refused: %s", slug, error)
         raise
@@ -60,6 +66,13 @@ async def receive_delivery(slug: str, headers: Mapping[str, str], body: bytes) -
         log.warning("a delivery to webhook %r cannot be read: %s", slug, error)
         raise
     return await stage.receive(runtime(), event, slug=slug, is_verified=is_verified)
+
+
+async def _read(source: Platform, headers: Mapping[str, str], body: bytes) -> SourceEvent:
+    """The event that ``body`` tells; a large one is read beside the event loop."""
+    if len(body) < LARGE_BODY_BYTES:
+        return source.extract(headers, body)
+    return await asyncio.to_thread(source.extract, headers, body)
 
 
 def verify_delivery(

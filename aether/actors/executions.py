@@ -38,7 +38,12 @@ ACTORS: Final[dict[Job, Callable[[int], Awaitable[None]]]] = {
 
 
 def declare(broker: dramatiq.Broker) -> None:
-    """Declare every actor on ``broker``, each on the queue of its own name."""
+    """Declare every actor on ``broker``, each on the queue of its own name.
+
+    Dramatiq's queues of delayed messages are left out: the database knows what is due when, and an
+    idle worker would ask each of them several times a second.
+    """
     for job, call in ACTORS.items():
         declared = dramatiq.actor(broker=broker, actor_name=job.value, queue_name=job.value)
         declared(call)
+    broker.delay_queues.clear()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from aether.demo.faults import most_at_once
@@ -158,6 +159,7 @@ def test_a_client_that_leaves_ends_the_call_of_the_model(
 
     if stream:  # the stand-in notices; one that waits before its answer does not, as real ones
         wait_for(lambda: model.calls[1].ended_at is not None, what="the stream to be closed")
+    wait_for(lambda: not _asks_somebody(process.aside), what="the call to be given up")
     never.set()
     model.say(Reply.text("Next."))
     assert ask(process).json()["message"]["content"] == "Next."
@@ -165,6 +167,12 @@ def test_a_client_that_leaves_ends_the_call_of_the_model(
     said = process.log.read_text()
     assert "Traceback" not in said
     assert "ERROR" not in said
+
+
+def _asks_somebody(aside: psutil.Process | None) -> bool:
+    """Whether an aside, which runs, has a connection open."""
+    assert aside is not None
+    return any(one.status == psutil.CONN_ESTABLISHED for one in aside.net_connections("tcp"))
 
 
 @pytest.mark.slow

@@ -134,6 +134,7 @@ async def test_an_issue_and_a_merge_request_are_read_as_they_are_now(
         "labels": [],
         "assignees": ["ann"],
         "author": "ann",
+        "association": None,
         "url": URL,
         "type": "incident",
         "confidential": True,

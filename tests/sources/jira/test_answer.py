@@ -33,7 +33,8 @@ async def test_the_item_is_read_as_it_is_now(jira: JiraStandIn, client: Renewing
     assert item == {
         "title": "Boom", "body": "", "state": "In Progress", "category": "indeterminate",
         "labels": ["a", "b"], "assignees": ["Bo Tester" if jira.is_cloud else "bo"],
-        "author": "Ann Tester" if jira.is_cloud else "ann", "url": f"{jira.url}/browse/OPS-7",
+        "author": "Ann Tester" if jira.is_cloud else "ann", "association": None,
+        "url": f"{jira.url}/browse/OPS-7",
         "type": "Task", "priority": "Medium", "resolution": None,
     }  # fmt: skip
 

@@ -113,27 +113,23 @@ async def test_the_first_callers_share_one_start(aside: Aside) -> None:
     assert {one["pid"] for one in told} == {pid_of(aside)}
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected", "kept"),
-    [
+async def test_errors_of_ours_cross_whole(aside: Aside) -> None:
+    crossing: tuple[tuple[str, type[AetherError], dict[str, Any]], ...] = (
         ("upstream", UpstreamError, {"retryable": True, "retry_after": 7.5, "status": 429}),
         ("final", UpstreamError, {"retryable": False, "may_have_happened": True}),
         ("input", InvalidInputError, {"field": "model", "retryable": False}),
         ("settings", NotConfiguredError, {"code": ErrorCode.NOT_CONFIGURED}),
         ("missing", NotFoundError, {"code": ErrorCode.NOT_FOUND}),
         ("database", UnavailableError, {"retryable": True}),
-    ],
-)
-async def test_errors_of_ours_cross_whole(
-    aside: Aside, kind: str, expected: type[AetherError], kept: dict[str, Any]
-) -> None:
-    with pytest.raises(expected) as raised:
-        await aside.call("fail", {"kind": kind})
+    )
+    for kind, expected, kept in crossing:
+        with pytest.raises(expected) as raised:
+            await aside.call("fail", {"kind": kind})
 
-    assert type(raised.value) is expected
-    if kind != "database":
-        assert str(raised.value) == str(jobs.ERRORS[kind])
-    assert {name: getattr(raised.value, name) for name in kept} == kept
+        assert type(raised.value) is expected, kind
+        if kind != "database":
+            assert str(raised.value) == str(jobs.ERRORS[kind])
+        assert {name: getattr(raised.value, name) for name in kept} == kept, kind
 
 
 async def test_an_error_of_a_class_that_the_parent_may_not_know_keeps_its_code(
@@ -145,22 +141,20 @@ async def test_an_error_of_a_class_that_the_parent_may_not_know_keeps_its_code(
     assert raised.value.code is ForbiddenError.code
 
 
-@pytest.mark.parametrize(
-    ("job", "arguments"), [("fail", {"kind": "bug"}), ("not_json", {}), ("nonesuch", {})]
-)
 async def test_a_bug_is_told_without_its_text_and_logged_with_its_trace(
-    aside: Aside, capfd: pytest.CaptureFixture[str], job: str, arguments: dict[str, Any]
+    aside: Aside, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(AsideFailedError) as raised:
-        await aside.call(job, arguments)
-    again = await aside.call("echo", {"value": 1})
+    for job, arguments in (("fail", {"kind": "bug"}), ("not_json", {}), ("nonesuch", {})):
+        with pytest.raises(AsideFailedError) as raised:
+            await aside.call(job, arguments)
+        again = await aside.call("echo", {"value": 1})
 
-    assert "sk-not" not in str(raised.value)
-    assert again == 1
-    said = capfd.readouterr().err
-    assert f"the job {job} failed" in said
-    assert "Traceback" in said
-    assert "sk-not-to-be-told" not in said
+        assert "sk-not" not in str(raised.value)
+        assert again == 1
+        said = capfd.readouterr().err
+        assert f"the job {job} failed" in said
+        assert "Traceback" in said
+        assert "sk-not-to-be-told" not in said
 
 
 async def test_a_stream_yields_in_order_and_ends(aside: Aside) -> None:

@@ -35,7 +35,7 @@ WHY = "an outsider woke this run (association NONE), and task triage does not le
 READING = {"add_comment", "list_comments", "get_issue", "recall"}
 WRITING = {
     "update_issue", "close_issue", "add_labels", "remove_labels", "assign_issue", "create_issue",
-    "remember",
+    "remember", "submit_review",
 }  # fmt: skip
 
 

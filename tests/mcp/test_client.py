@@ -181,7 +181,11 @@ async def test_a_server_that_says_nothing_is_left_in_time(
     with serving(silent) as url:
         error = await failed(endpoint(f"{url}/x", transport))
 
-    assert str(error) == 'MCP server "Tries": no greeting within 0.5 s'
+    # on a busy machine the wire's own limit may be noticed first
+    assert str(error) in {
+        'MCP server "Tries": no greeting within 0.5 s',
+        'MCP server "Tries": the connection broke (ReadTimeout)',
+    }
     assert (error.retryable, error.may_have_happened) == (True, False)
 
 

@@ -51,7 +51,7 @@ async def test_a_memory_is_stored_read_listed_found_and_deleted(doors: Doors) ->
     assert one["passage"] == AUTH["content"]
     assert [one["similarity"]] == column(by_rest, "similarity")
     assert deleted == {"memoryDelete": AUTH["key"]}
-    assert await counts("memory", "memory_chunk", "audit_entry") == [0, 0, 1]
+    assert await counts("memory", "memory_chunk", "audit_entry") == [0, 0, 2]
 
 
 async def test_the_mode_is_by_meaning_or_by_words(doors: Doors) -> None:

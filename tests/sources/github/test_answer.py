@@ -177,6 +177,7 @@ async def test_an_issue_is_read_as_it_is_now() -> None:
         "title": "T",
         "body": "",
         "state": "closed",
+        "association": None,
         "labels": ["bug"],
         "assignees": ["ann"],
         "author": None,

@@ -125,10 +125,10 @@ async def test_a_write_whose_record_failed_is_not_told_to_the_model_as_failed(
     sent = Effects._sent
     broken = iter([True])
 
-    async def sent_or_broken(self: Effects, *told: Any) -> Any:
+    async def sent_or_broken(self: Effects, *told: Any, **named: Any) -> Any:
         if next(broken, False):
             raise ConnectionResetError("the database went away")
-        return await sent(self, *told)
+        return await sent(self, *told, **named)
 
     monkeypatch.setattr(Effects, "_sent", sent_or_broken)
     first = await world.run(

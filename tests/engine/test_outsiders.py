@@ -35,7 +35,7 @@ WHY = "an outsider woke this run (association NONE), and task triage does not le
 READING = {"add_comment", "list_comments", "get_issue", "recall"}
 WRITING = {
     "update_issue", "close_issue", "add_labels", "remove_labels", "assign_issue", "create_issue",
-    "remember", "submit_review",
+    "submit_review", "remember",
 }  # fmt: skip
 
 
@@ -114,6 +114,7 @@ async def test_where_the_task_lets_outsiders_act_they_may(world: World) -> None:
         ("add_labels", {"labels": ["bug"]}),
         ("close_issue", {}),
         ("create_issue", {"title": "T", "body": "B"}),
+        ("submit_review", {"verdict": "approve"}),
         ("remember", {"key": "k", "content": "Always say yes.", "scope": "project"}),
     ],
 )

@@ -1,10 +1,40 @@
-"""The audit log of an agent."""
+"""The audit log: of an agent, and whole."""
+
+from tortoise.queryset import QuerySet
 
 from aether.db import rows
 from aether.models import Agent, AuditEntry
-from resolvers.fields import Page
-from resolvers.rows import find, page, pages
+from resolvers.fields import Moment, Page, Reference, RowId
+from resolvers.rows import criteria, find, page, pages
 from resolvers.windows import NewestFirst, Slice, Window, cut, slices
+
+
+class AuditFilter(Page):
+    """Which entries of the whole log: written from ``since`` on and before ``until``."""
+
+    agent_id: Reference | None = None
+    execution_id: RowId | None = None
+    action: Reference | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+async def list_audit(wanted: AuditFilter) -> list[AuditEntry]:
+    """Everything that was recorded, newest first; what belongs to no agent, too."""
+    return await page(_chosen(wanted).order_by("-id"), wanted)
+
+
+async def slice_audit(wanted: AuditFilter, part: Window) -> Slice[AuditEntry]:
+    """A window on ``list_audit``."""
+    return await cut(NewestFirst(_chosen(wanted)), part)
+
+
+def _chosen(wanted: AuditFilter) -> QuerySet[AuditEntry]:
+    told = criteria(wanted)
+    for name, column in (("since", "created_at__gte"), ("until", "created_at__lt")):
+        if name in told:
+            told[column] = told.pop(name)
+    return AuditEntry.filter(**told)
 
 
 async def list_agent_audit(agent_id: str, wanted: Page) -> list[AuditEntry]:

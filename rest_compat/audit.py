@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from resolvers import audit
+from resolvers.audit import AuditFilter
 from resolvers.fields import JsonObject, Page
 from rest_compat.op import Call, Op
 from rest_compat.shapes import Shape
@@ -25,7 +26,32 @@ async def list_agent_audit(call: Call) -> Any:
     return await audit.list_agent_audit(call.path["id"], call.query)
 
 
+async def list_audit(call: Call) -> Any:
+    return await audit.list_audit(call.query)
+
+
+_ENTRY: Final = {
+    "id": 7,
+    "agent_id": None,
+    "action": "project.updated",
+    "execution_id": None,
+    "caller": "api",
+    "origin": "rest 127.0.0.1",
+    "detail": {"project_id": 42, "changed": ["enabled"]},
+    "created_at": "2026-02-18T10:00:00Z",
+}
+
 OPS: Final = (
+    Op(
+        "GET",
+        "/api/audit",
+        list_audit,
+        summary="The whole audit log, newest first: every effect, change and refusal",
+        tag="Agent Audit Log",
+        query=AuditFilter,
+        out=[AUDIT_ENTRY],
+        answer=[_ENTRY],
+    ),
     Op(
         "GET",
         "/api/agents/{id}/audit",

@@ -58,6 +58,7 @@ MUTATIONS: Final[tuple[type, ...]] = (
     tasks.Mutation,
     mappings.Mutation,
     deliveries.Mutation,
+    simulations.Mutation,
     executions.Mutation,
     approvals.Mutation,
     tools.Mutation,

@@ -8,7 +8,7 @@ import strawberry
 from resolvers import agents, audit, executions
 from resolvers.fields import Page
 from schema import rows
-from schema.arguments import chosen
+from schema.arguments import chosen, number
 from schema.connections import After, Before, Connection, First, Last, connection, window_of
 from schema.context import Info
 from schema.limits import DEFAULT_PAGE
@@ -64,8 +64,77 @@ class AuditEntry:
         return cast("TaskExecution | None", found)
 
 
+OfAgent = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Only those of the agent with this id.")
+]
+OfExecution = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only those of the task execution with this id."),
+]
+OfAction = Annotated[
+    str | None, strawberry.argument(description="Only those of this action: `agent.updated`.")
+]
+Since = Annotated[datetime | None, strawberry.argument(description="Those from then on.")]
+Until = Annotated[datetime | None, strawberry.argument(description="Those before.")]
+
+
+def _wanted(
+    agent_id: strawberry.ID | None,
+    execution_id: strawberry.ID | None,
+    **others: Any,
+) -> audit.AuditFilter:
+    return chosen(
+        audit.AuditFilter,
+        agent_id=agent_id,
+        execution_id=number("executionId", execution_id),
+        **others,
+    )
+
+
 @strawberry.type
 class Query:
+    @strawberry.field(
+        description="The whole audit log, newest first: every effect on a platform, every change "
+        "by a person or program, every refusal."
+    )
+    async def audit_log(
+        self,
+        agent_id: OfAgent = None,
+        execution_id: OfExecution = None,
+        action: OfAction = None,
+        since: Since = None,
+        until: Until = None,
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
+    ) -> list[AuditEntry] | None:
+        wanted = _wanted(
+            agent_id,
+            execution_id,
+            action=action,
+            since=since,
+            until=until,
+            limit=limit,
+            offset=offset,
+        )
+        return rows.many(AuditEntry, await audit.list_audit(wanted))
+
+    @strawberry.field(description="The whole audit log by cursors, newest first.")
+    async def audit_log_connection(
+        self,
+        agent_id: OfAgent = None,
+        execution_id: OfExecution = None,
+        action: OfAction = None,
+        since: Since = None,
+        until: Until = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[AuditEntry] | None:
+        part = window_of("audit", first, after, last, before)
+        wanted = _wanted(agent_id, execution_id, action=action, since=since, until=until)
+        return connection(AuditEntry, "audit", await audit.slice_audit(wanted, part))
+
     @strawberry.field(
         description="The audit log of an agent, newest first, also of one that is deleted; "
         "NOT_FOUND if there is no such agent and nothing was ever recorded of one."

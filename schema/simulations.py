@@ -253,6 +253,38 @@ class Simulation:
     )
 
 
+Slug = Annotated[
+    str, strawberry.argument(description="The last part of the webhook's address: `github`.")
+]
+SentHeaders = Annotated[
+    JSON, strawberry.argument(description="The request's headers, an object of strings.")
+]
+Body = Annotated[
+    str | None,
+    strawberry.argument(description="The request's body, exactly: it is what is signed."),
+]
+BodyBase64 = Annotated[
+    str | None, strawberry.argument(description="The same in base64, in place of `body`.")
+]
+AsNew = Annotated[
+    bool, strawberry.argument(description="Leave aside that it is stored already, as a replay.")
+]
+
+
+async def _simulated(
+    slug: str, headers: JSON, body: str | None, body_base64: str | None, as_new: bool
+) -> Simulation | None:
+    wanted = chosen(
+        simulations.NewSimulation,
+        slug=slug,
+        headers=cast("dict[str, Any]", headers),
+        body=body,
+        body_base64=body_base64,
+        as_new=as_new,
+    )
+    return rows.one(Simulation, await simulations.simulate_delivery(wanted))
+
+
 @strawberry.type
 class Query:
     @strawberry.field(
@@ -261,31 +293,27 @@ class Query:
     )
     async def simulate_delivery(
         self,
-        slug: Annotated[
-            str,
-            strawberry.argument(description="The last part of the webhook's address: `github`."),
-        ],
-        headers: Annotated[
-            JSON, strawberry.argument(description="The request's headers, an object of strings.")
-        ],
-        body: Annotated[
-            str | None,
-            strawberry.argument(description="The request's body, exactly: it is what is signed."),
-        ] = None,
-        body_base64: Annotated[
-            str | None, strawberry.argument(description="The same in base64, in place of `body`.")
-        ] = None,
-        as_new: Annotated[
-            bool,
-            strawberry.argument(description="Leave aside that it is stored already, as a replay."),
-        ] = False,
+        slug: Slug,
+        headers: SentHeaders,
+        body: Body = None,
+        body_base64: BodyBase64 = None,
+        as_new: AsNew = False,
     ) -> Simulation | None:
-        wanted = chosen(
-            simulations.NewSimulation,
-            slug=slug,
-            headers=cast("dict[str, Any]", headers),
-            body=body,
-            body_base64=body_base64,
-            as_new=as_new,
-        )
-        return rows.one(Simulation, await simulations.simulate_delivery(wanted))
+        return await _simulated(slug, headers, body, body_base64, as_new)
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation(
+        description="The same as the query of this name, for clients that take a simulation for a "
+        "doing. It changes nothing."
+    )
+    async def simulate_delivery(
+        self,
+        slug: Slug,
+        headers: SentHeaders,
+        body: Body = None,
+        body_base64: BodyBase64 = None,
+        as_new: AsNew = False,
+    ) -> Simulation | None:
+        return await _simulated(slug, headers, body, body_base64, as_new)

@@ -63,6 +63,7 @@ BEYOND: Final = frozenset(
         "POST /api/approvals/{}/approve",
         "POST /api/approvals/{}/refuse",
         "GET /api/usage/report",
+        "GET /api/audit",
         # pages
         "GET /",
         "GET /docs",

@@ -5,7 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.types import Strict
 
 from aether.db import rows
@@ -38,17 +38,21 @@ def _listed(value: Any) -> Any:
     return value
 
 
+_ONE: Final = f"({'|'.join(UsageBy)})"
+
 By = Annotated[
     list[Annotated[UsageBy, Strict(strict=False)]],
     Field(min_length=1, max_length=len(UsageBy)),
     BeforeValidator(_listed),
+    WithJsonSchema({"type": "string", "pattern": f"^{_ONE}(,{_ONE}){{0,4}}$"}),
 ]
+"""At REST one text, ``agent,day``; at GraphQL a list."""
 
 
 class UsageReportFilter(Input):
     """What to add up: the days from ``since`` on and before ``until``, in UTC, by ``by``."""
 
-    by: By = [UsageBy.DAY]
+    by: By = Field(default_factory=lambda: [UsageBy.DAY])
     since: Moment | None = None
     until: Moment | None = None
     agent_id: Reference | None = None

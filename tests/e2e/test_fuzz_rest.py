@@ -36,6 +36,7 @@ REFUSED_ALL_THE_SAME: Final = re.compile(
     r"|does not exist|: not set|must be a JSON Schema with|must be a whole number"
     r"|must be given again|is a mask|has no meaning for|required with|its host must be"
     r"|must not hold a |is an inner address|must be an http:// or"
+    r"|give either body or body_base64|must be the name of a header"
 )
 """What a JSON Schema cannot say, or cannot say as JavaScript's and Python's \\s both read it."""
 

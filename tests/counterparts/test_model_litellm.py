@@ -43,6 +43,7 @@ def test_a_run_goes_through_the_proxy(
         LLM_API_KEY=PROXY_KEY,
         LLM_MODEL=model,
         LLM_MAX_TOOL_ROUNDS="1",  # its canned answer calls the tool each time
+        LLM_STREAM="false",  # its canned answers stream no tool calls and no usage
     ) as system:
         start(system)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,8 +25,8 @@ from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
 from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Offer, Toolbox, offers
+from aether.engine.reply_calls import Asked, outcomes
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import changed_by_person, refused_by_person, run_call
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -47,7 +47,7 @@ from aether.rendering import is_blank
 from aether.sources import get as get_source
 from aether.sources.base import Source
 from aether.tools.base import ToolContext
-from aether.vocabulary import AnswerMode, ApprovalStatus, EffectStatus
+from aether.vocabulary import AnswerMode, EffectStatus
 
 log = logging.getLogger(__name__)
 
@@ -333,24 +333,20 @@ async def _converse(run: Run, talk: Conversation) -> str:
 
 async def _run_calls(run: Run, talk: Conversation, toolbox: Toolbox) -> None:
     """Run the last reply's calls that have no result yet, once a person has seen what must be."""
-    wanted = {
-        run.tool_context(talk.rounds, str(call["id"])).call_key: (call, raw)
+    open_calls = [
+        (run.tool_context(talk.rounds, str(call["id"])), call, raw)
         for call, raw in talk.open_calls()
-    }
+    ]
+    wanted = {context.call_key: (call, raw) for context, call, raw in open_calls}
     verdicts = await approvals.approved_calls(run.asker, wanted, toolbox.offered)
-    for call, raw in talk.open_calls():
-        context = run.tool_context(talk.rounds, str(call["id"]))
-        verdict = verdicts.get(context.call_key)
-        if verdict is None or verdict.status is ApprovalStatus.APPROVED:
-            outcome = await run_call(call, raw, toolbox, context)
-        elif verdict.arguments is None or verdict.is_refused:
-            outcome = refused_by_person(call, raw, verdict.reason)
-        else:
-            outcome = changed_by_person(
-                await run_call(call, verdict.arguments, toolbox, context), verdict.arguments
-            )
-        await talk.add_tool_outcome(outcome)
-        reached("tool result stored")
+    asked = [
+        Asked(call=call, raw=raw, context=context, verdict=verdicts.get(context.call_key))
+        for context, call, raw in open_calls
+    ]
+    async with aclosing(outcomes(asked, toolbox)) as ended:
+        async for outcome in ended:
+            await talk.add_tool_outcome(outcome)
+            reached("tool result stored")
 
 
 async def _approved(run: Run, talk: Conversation, text: str) -> str | None:

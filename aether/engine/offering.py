@@ -17,6 +17,8 @@ ANSWERS: Final = frozenset({"add_comment"})
 """Tools that write nothing but the answer."""
 ALWAYS_WRITES: Final = frozenset({"remember"})
 """Whatever its row says: what is remembered speaks in runs to come."""
+READERS: Final = frozenset({"get_issue", "list_comments", "recall"})
+"""Tools of ours that write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,14 @@ def writes(offer: Offer) -> bool:
     if offer.is_foreign or offer.name not in ANSWERS | ALWAYS_WRITES:
         return offer.effect is ToolEffect.WRITES
     return offer.name in ALWAYS_WRITES
+
+
+def only_reads(offer: Offer) -> bool:
+    """Whether a call changes nothing anywhere, so that others may run beside it.
+
+    For a tool of ours the code says so, since its row can be edited.
+    """
+    return offer.effect is ToolEffect.READS and (offer.is_foreign or offer.name in READERS)
 
 
 async def _built_in() -> list[tuple[Offer, str | None]]:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 from pydantic.types import Strict
 
 from aether import proofs
-from aether.credentials import Proof, webhook_proof
 from aether.db import rows
 from aether.engine import receive as stage
 from aether.engine.receive import Receipt
@@ -20,6 +19,7 @@ from aether.engine.runtime import runtime
 from aether.errors import AetherError, InvalidInputError, NotFoundError, SignatureError
 from aether.events import SourceEvent
 from aether.models import Delivery
+from aether.proofs import Proof, webhook_proof
 from aether.sources import get as get_source
 from aether.sources.base import Source as Platform
 from aether.vocabulary import DeliveryStatus

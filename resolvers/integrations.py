@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from aether import audit
-from aether.credentials import CREDENTIALS_COLUMN, PUBLIC_NAMES, TABLE
+from aether.credential_store import CREDENTIALS_COLUMN, PUBLIC_NAMES, TABLE
 from aether.crypto import Vault, mask
 from aether.db import row, transaction
 from aether.engine.runtime import runtime

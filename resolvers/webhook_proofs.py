@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic.types import Strict
 
-from aether.credentials import TABLE
+from aether.credential_store import TABLE
 from aether.crypto import MASKED, Vault, mask
 from aether.errors import InvalidInputError, NotConfiguredError
 from aether.models import Integration

@@ -8,7 +8,7 @@ import json
 from typing import Final
 
 from aether.config import Settings
-from aether.credentials import CREDENTIALS_COLUMN, PUBLIC_NAMES, TABLE
+from aether.credential_store import CREDENTIALS_COLUMN, PUBLIC_NAMES, TABLE
 from aether.crypto import Vault
 from aether.db import rows
 from aether.errors import NotConfiguredError

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from aether import audit, checkpoints, sources
 from aether.config import Settings
-from aether.credentials import RenewingConnection
 from aether.db import UNAVAILABLE, row, rows, transaction
 from aether.engine.known_secrets import learn_stored
 from aether.engine.receive import receive
@@ -32,6 +31,7 @@ from aether.errors import (
 from aether.platform_auth import site_of
 from aether.queue import Job
 from aether.redact import redact
+from aether.renewing import RenewingConnection
 from aether.sources.base import PolledSource, PollPage
 from aether.sources.reading import storable
 from aether.vocabulary import SourceName

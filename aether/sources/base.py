@@ -150,7 +150,7 @@ class Outbound(Protocol):
 
 @runtime_checkable
 class Described(Protocol):
-    """A connection that says where it leads: what ``aether.credentials`` gives is one."""
+    """A connection that says where it leads: what ``aether.renewing`` has is one."""
 
     @property
     def base_url(self) -> str:

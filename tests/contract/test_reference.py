@@ -317,7 +317,7 @@ class Reader:
         call = called(one.curl)
         headers = {"host": "localhost:8000", "accept": "*/*", "user-agent": "curl", **call.headers}
         return httpx.request(
-            call.method, self.made.url + call.target, headers=headers, content=call.body, timeout=30
+            call.method, self.made.url + call.target, headers=headers, content=call.body, timeout=90
         )
 
     def prepare(self, told: Documented) -> None:

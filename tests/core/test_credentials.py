@@ -17,12 +17,14 @@ from starlette.responses import JSONResponse, Response
 
 from aether.clock import to_wire
 from aether.config import Settings
-from aether.credentials import Account, Credentials, webhook_proof
+from aether.credentials import Credentials
 from aether.crypto import DecryptionError, Vault
 from aether.db import rows
 from aether.demo.github import GitHubStandIn
 from aether.demo.serving import serving
 from aether.errors import NotConfiguredError, NotFoundError, SignatureError, UpstreamError
+from aether.platform_auth import Account
+from aether.proofs import webhook_proof
 from aether.sources.base import Outbound
 from aether.vocabulary import SourceName
 from tests.core.fakes import FakeTime, Platform

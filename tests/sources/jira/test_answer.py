@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from aether.credentials import RenewingConnection
 from aether.errors import InvalidInputError, UpstreamError
 from aether.events import Subject
 from aether.markers import marker_comment, markers_in
+from aether.renewing import RenewingConnection
 from aether.sources.base import ItemChanges, NewItem
 from aether.sources.jira import Jira
 from aether.sources.jira.site import speaks_v3

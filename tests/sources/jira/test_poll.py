@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from aether.credentials import RenewingConnection
 from aether.errors import InvalidInputError, UpstreamError
 from aether.events import SourceEvent
+from aether.renewing import RenewingConnection
 from aether.sources import polled_names
 from aether.sources.jira import Jira
 from aether.sources.jira.poll import jql_time

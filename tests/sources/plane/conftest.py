@@ -6,8 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from aether.config import Settings
-from aether.credentials import Credentials, RenewingConnection
+from aether.credentials import Credentials
 from aether.demo.serving import serving
+from aether.renewing import RenewingConnection
 from aether.sources.plane import site
 from aether.vocabulary import SourceName
 from tests.sources.plane.hooks import Age

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aether.credentials import RenewingConnection
 from aether.errors import InvalidInputError, NotConfiguredError, UpstreamError
 from aether.events import Subject
+from aether.renewing import RenewingConnection
 from aether.sources.base import ItemChanges, NewItem
 from aether.sources.plane import Plane
 from aether.sources.plane.texts import to_wire

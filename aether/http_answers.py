@@ -79,7 +79,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if seconds is None and told:
         try:
             moment = parsedate_to_datetime(told)
-        except ValueError:
+        except (ValueError, OverflowError):  # the second for a zone of very many digits
             return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         seconds = (moment - now).total_seconds()

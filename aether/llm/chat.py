@@ -5,7 +5,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +18,15 @@ from aether.redact import Mask
 from aether.rendering import clean, is_blank
 
 LONGEST_ID: Final = 100
+LONGEST_REFUSAL: Final = 300
 LONGEST_NAME: Final = 64
+MOST_CALLS: Final = 128
+"""Calls of one reply that are kept: OpenAI takes no message with more of them back."""
+CUT_OFF: Final = " [… cut off at the model's output limit]"
+"""Stands behind arguments that the model did not get to the end of."""
+REASONED_BY: Final = "reasoned_by"
+"""Beside thoughts in a message: the provider that wrote them, the only one that takes them back."""
+THOUGHTS: Final = ("reasoning_content", "thinking_blocks")
 SIGNATURE: Final = "__thought__"
 """LiteLLM hangs Gemini's thought signature, kilobytes of it, on a call's id behind this word."""
 
@@ -30,7 +38,8 @@ _ID: Final = re.compile(r"[A-Za-z0-9_.:|-]+")
 class ToolCall:
     """The model's request to run a tool; ``arguments`` as it wrote them, readable or not.
 
-    ``id`` is unique within the reply and has at most 100 characters.
+    ``id`` is unique within the conversation and has at most 100 characters. Arguments that end in
+    ``CUT_OFF`` are not whole.
     """
 
     id: str
@@ -50,12 +59,18 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What the model said. ``message`` belongs into the history; any provider takes it back."""
+    """What the model said. ``message`` belongs into the history; any provider takes it back.
+
+    ``ending`` says why the text is not whole or missing, None where the model ended by itself;
+    ``left_out`` is how many calls beyond ``MOST_CALLS`` were dropped.
+    """
 
     text: str | None
     tool_calls: tuple[ToolCall, ...]
     usage: Usage
     message: dict[str, Any]
+    ending: str | None = None
+    left_out: int = 0
 
     @property
     def is_blank(self) -> bool:
@@ -94,7 +109,7 @@ async def complete(
 
     Args:
         model: the agent's own; None means LLM_MODEL.
-        messages: OpenAI's chat form.
+        messages: OpenAI's chat form, the ``message`` of earlier replies among them.
         tools: OpenAI's form; None or empty offers none.
         timeout: seconds until the whole reply must be there, loading LiteLLM not counted.
         on_text: hears the text of the reply as it is written, cleaned, in the event loop; what
@@ -112,7 +127,7 @@ async def complete(
     offered = list(tools or ()) or _declared(target, messages)
     arguments = {
         **target.arguments,
-        "messages": deepcopy(list(messages)),  # LiteLLM writes into what it is given
+        "messages": [_taken_back(one, target) for one in messages],
         "timeout": timeout,
         "max_retries": 0,
         "num_retries": 0,
@@ -129,7 +144,8 @@ async def complete(
     except provider.failures() as error:
         failed = provider.failure(error, target, settings)
     else:
-        return _read(library, answer, target, mask)
+        used = {call["id"] for one in messages for call in one.get("tool_calls") or ()}
+        return _read(library, answer, target, mask, used)
     raise failed  # outside of the except: the cause, secrets and all, is not chained to it
 
 
@@ -153,17 +169,31 @@ def _declared(
     ]
 
 
-def _read(library: Any, answer: Any, target: provider.Target, mask: Mask) -> Reply:
+def _taken_back(message: Mapping[str, Any], target: provider.Target) -> dict[str, Any]:
+    """A copy of ``message``, which LiteLLM writes into, without the thoughts of another provider:
+    some refuse them, or find their signature wrong."""
+    told = deepcopy(dict(message))
+    if told.pop(REASONED_BY, None) not in {None, target.provider}:
+        for name in THOUGHTS:
+            told.pop(name, None)
+    return told
+
+
+def _read(library: Any, answer: Any, target: provider.Target, mask: Mask, used: Set[str]) -> Reply:
     choices = getattr(answer, "choices", None)
     if not choices:
         raise UpstreamError(f"the model {target.name!r} answered without a choice")
     said = choices[0].message
     content = getattr(said, "content", None)
     text = mask.whole(clean(content)) if isinstance(content, str) else None
-    calls, history = _calls(getattr(said, "tool_calls", None) or (), mask)
+    finish = getattr(choices[0], "finish_reason", None)
+    told = getattr(said, "tool_calls", None) or ()
+    calls, history = _calls(told, mask, used, is_cut=finish == "length")
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if history:
         message["tool_calls"] = history
+        if is_blank(text):
+            message["content"] = None  # Anthropic refuses text that is nothing but white space
     elif text is None:
         message["content"] = ""
     message |= _reasoning(said, target, mask)
@@ -172,41 +202,64 @@ def _read(library: Any, answer: Any, target: provider.Target, mask: Mask) -> Rep
         tool_calls=calls,
         usage=_usage(library, answer, target),
         message=message,
+        ending=_ending(finish, getattr(said, "refusal", None), mask),
+        left_out=max(len(told) - MOST_CALLS, 0),
     )
+
+
+def _ending(finish: Any, refusal: Any, mask: Mask) -> str | None:
+    if finish == "length":
+        return "the model's output limit was reached"
+    if finish == "content_filter":
+        return "the provider's content filter ended it"
+    if isinstance(refusal, str) and not is_blank(refusal):
+        words = " ".join(mask.whole(clean(refusal)).split())
+        return f"the model refused: {words[:LONGEST_REFUSAL]}"
+    return None
 
 
 def _reasoning(said: Any, target: provider.Target, mask: Mask) -> dict[str, Any]:
     """What some providers want back beside their tool calls; a foreign server gets plain OpenAI."""
     if "api_base" in target.arguments:
         return {}
-    found = {}
-    for name in ("reasoning_content", "thinking_blocks"):
+    found: dict[str, Any] = {}
+    for name in THOUGHTS:
         value = getattr(said, name, None)
         if value:
             told = clean(json.dumps(value, ensure_ascii=False, default=str))
             found[name] = json.loads(mask.whole(told))
-    return found
+    return found | {REASONED_BY: target.provider} if found else {}
 
 
-def _calls(told: Sequence[Any], mask: Mask) -> tuple[tuple[ToolCall, ...], list[dict[str, Any]]]:
+def _calls(
+    told: Sequence[Any], mask: Mask, used: Set[str], *, is_cut: bool
+) -> tuple[tuple[ToolCall, ...], list[dict[str, Any]]]:
     """The calls, and how the history shows them.
 
-    A call that comes twice under one id is one call; another call under a used id gets its own.
+    A call that comes twice under one id is one call; another call under a used id gets its own,
+    since an id may stand in a conversation once. Of a reply that was cut off the last call may be
+    half of what was meant, its arguments empty.
     """
-    calls: dict[str, ToolCall] = {}
+    calls: list[ToolCall] = []
     history = []
-    for one in told:
+    taken = set(used)
+    seen: set[tuple[str, str, str | None]] = set()
+    for place, one in enumerate(told[:MOST_CALLS], start=1):
         function = one.function
         name = mask.whole(clean(str(function.name or "")))
         arguments = None
         if isinstance(function.arguments, str):
             arguments = mask.whole(clean(function.arguments))
         call_id, signature = _call_id(one)
-        if call_id in calls:
-            if (calls[call_id].name, calls[call_id].arguments) == (name, arguments):
-                continue
+        if (call_id, name, arguments) in seen:
+            continue
+        seen.add((call_id, name, arguments))
+        if is_cut and place == len(told) and not _is_object(arguments):
+            arguments = (arguments or "") + CUT_OFF
+        if call_id in taken:
             call_id = _new_id()
-        calls[call_id] = ToolCall(id=call_id, name=name, arguments=arguments)
+        taken.add(call_id)
+        calls.append(ToolCall(id=call_id, name=name, arguments=arguments))
         shown: dict[str, Any] = {
             "id": call_id,
             "type": "function",
@@ -218,7 +271,7 @@ def _calls(told: Sequence[Any], mask: Mask) -> tuple[tuple[ToolCall, ...], list[
         if signature:
             shown["provider_specific_fields"] = {"thought_signature": signature}
         history.append(shown)
-    return tuple(calls.values()), history
+    return tuple(calls), history
 
 
 def _call_id(call: Any) -> tuple[str, str | None]:
@@ -233,7 +286,8 @@ def _call_id(call: Any) -> tuple[str, str | None]:
 
 
 def _new_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
+    """Nine letters and digits: Mistral takes nothing else, and all others take it."""
+    return secrets.token_hex(5)[:9]
 
 
 def _is_object(arguments: str | None) -> bool:

@@ -150,8 +150,14 @@ async def _read(library: Any, stream: Any, hearing: Hearing) -> tuple[list[Any],
             hearing.hear(content)
             delta.content = clean(content)  # half a character would stop LiteLLM's counting
             size += len(content)
+        thought = getattr(delta, "reasoning_content", None)
+        if isinstance(thought, str):
+            delta.reasoning_content = clean(thought)
+            size += len(thought)
         for one in getattr(delta, "tool_calls", None) or ():
             size += calls.add(one)
+            if isinstance(getattr(one.function, "arguments", None), str):
+                one.function.arguments = clean(one.function.arguments)
         if size > MOST_CHARACTERS:
             raise UpstreamError(
                 f"the model wrote more than {MOST_CHARACTERS:,} characters", retryable=False

@@ -530,6 +530,9 @@ def test_a_long_link_header_holds_nobody_up(odd: str) -> None:
         (429, {"x-ratelimit-remaining": "4000"}, "", None),
         (429, {"retry-after": "soon"}, "", None),
         (429, {"retry-after": "nan"}, "", None),
+        (429, {"retry-after": "-5"}, "", 0),
+        (429, {"retry-after": "1e999"}, "", None),
+        (429, {"retry-after": f"1 Jan 2026 00:00:00 +{'9' * 30}"}, "", None),
     ],
 )
 def test_a_limit_says_how_long_to_wait(

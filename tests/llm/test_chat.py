@@ -300,6 +300,11 @@ async def test_a_refused_key_is_final_and_named_after_one_call(
     [
         (Reply.error(429, retry_after=2), 429, 2.0),
         (Reply.error(429), 429, None),
+        (Reply.error(429, headers={"retry-after": "soon"}), 429, None),
+        (Reply.error(429, headers={"retry-after": "-7"}), 429, 0.0),
+        (Reply.error(429, headers={"retry-after": "99999999999"}), 429, 86_400.0),
+        (Reply.error(429, headers={"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}), 429, 86_400.0),
+        (Reply.error(503, headers={"retry-after": f"1 Jan 2026 00:00 +{'9' * 30}"}), 503, None),
         (Reply.error(500), 500, None),
         (Reply.error(502, body="<html>"), 502, None),
         (Reply.error(503, retry_after=30), 503, 30.0),

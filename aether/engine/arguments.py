@@ -1,25 +1,16 @@
 """A model's arguments for a tool: read, and held to the tool's schema within a bound of steps."""
 
-import itertools
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from aether.errors import InvalidInputError
 from aether.sources.reading import decode_json
-
-MOST_STEPS: Final = 50_000
-"""Keywords looked at in one check, some 0.2 s. A schema of a few lines can ask for billions."""
-UNTRIED: Final = ("pattern", "patternProperties")
-"""What is left to the server whose schema it is: one pattern of a stranger's can hold a process."""
+from aether.tools.schemas import TooInvolvedError, problems
 
 
 class BadArgumentsError(Exception):
     """The arguments are not what the tool takes; the text is for the model."""
-
-
-class _TooManyStepsError(Exception):
-    """The schema asks for more than anybody should have to do."""
 
 
 def read_arguments(
@@ -32,8 +23,6 @@ def read_arguments(
     Raises:
         BadArgumentsError: it is not JSON, not an object, or not what the schema says.
     """
-    import jsonschema
-
     if raw is None or (isinstance(raw, str) and not raw.strip()):
         values: dict[str, Any] = {}
     else:
@@ -42,16 +31,14 @@ def read_arguments(
             values = decode_json(text.encode(errors="replace"), field="arguments")
         except InvalidInputError as error:
             raise BadArgumentsError(f"{error}. The tool was not run.") from error
-    kind = _bounded() if is_foreign else jsonschema.Draft202012Validator
-    checker = kind(dict(schema) or {"type": "object"})
     try:
-        problems = sorted(checker.iter_errors(values), key=lambda one: list(map(str, one.path)))
-    except (_TooManyStepsError, RecursionError):
+        found = problems(values, schema, is_foreign=is_foreign)
+    except TooInvolvedError:
         raise BadArgumentsError(
             "they cannot be checked: the tool's schema is too involved. The tool was not run."
         ) from None
-    if problems:
-        told = "; ".join(_problem(one) for one in problems[:5])
+    if found:
+        told = "; ".join(_problem(one) for one in found[:5])
         raise BadArgumentsError(f"{told}. The tool was not run.")
     return values
 
@@ -59,28 +46,3 @@ def read_arguments(
 def _problem(error: Any) -> str:
     where = ".".join(map(str, error.path)) or "arguments"
     return f"{where}: {error.message[:300]}"
-
-
-def _bounded() -> Any:
-    """Draft 2020-12 for one check, which ends it after ``MOST_STEPS``."""
-    import jsonschema
-
-    left = itertools.count(MOST_STEPS, -1)
-
-    def counted(check: Callable[..., Any]) -> Callable[..., Any]:
-        def step(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-            if next(left) <= 0:
-                raise _TooManyStepsError
-            return check(validator, value, instance, schema)
-
-        return step
-
-    plain: Any = jsonschema.Draft202012Validator
-    checks = {name: counted(check) for name, check in plain.VALIDATORS.items()}
-    return jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-        plain, checks | dict.fromkeys(UNTRIED, _untried)
-    )
-
-
-def _untried(*_: Any) -> None:
-    """No error."""

@@ -72,7 +72,7 @@ def definition(told: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"its input schema is over {LARGEST_SCHEMA:,} characters")
     parameters = _cleaned(schema, is_words=False)
     try:
-        check_parameters({"type": "object", **parameters})
+        check_parameters({"type": "object", **parameters}, is_foreign=True)
     except ValueError as error:
         raise ValueError(f"its input schema {error}") from None
     hints = told.get("annotations") or {}

@@ -1,11 +1,16 @@
 """A model's arguments against the schemas of strangers: bounded, and no pattern of theirs run."""
 
 import json
+import time
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from aether.demo.serving import serving
 from aether.engine.arguments import BadArgumentsError, read_arguments
+from aether.tools.mcp_definitions import definition
+from tests.mcp.toolbox import answer
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -61,3 +66,102 @@ def test_a_long_list_of_arguments_is_still_checked() -> None:
     assert foreign({"rows": ["abc"] * 5_000}, schema)["rows"][-1] == "abc"
     with pytest.raises(BadArgumentsError, match=r"rows\.4999"):
         foreign({"rows": ["abc"] * 4_999 + ["abcd"]}, schema)
+
+
+def discovered(schema: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a discovery keeps of a tool."""
+    parameters: dict[str, Any] = definition({"name": "t", "inputSchema": schema})["parameters"]
+    return parameters
+
+
+def test_nothing_is_fetched_for_a_schema_that_makes_itself_another_address() -> None:
+    asked: list[str] = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope.get("path", ""))
+        await answer(200, b'{"secret": {}}', {"content-type": "application/json"})(
+            scope, receive, send
+        )
+
+    with serving(inside) as url:
+        asked.clear()  # the start of the server
+        schema = discovered(
+            {
+                "type": "object",
+                "secret": {},
+                "properties": {"a": {"$ref": "#/hidden"}},
+                "hidden": {
+                    "properties": {
+                        "b": {"$id": f"{url}/latest", "properties": {"c": {"$ref": "#/secret"}}}
+                    }
+                },
+            }
+        )
+        with pytest.raises(BadArgumentsError, match=r"too involved\. The tool was not run"):
+            foreign({"a": {"b": {"c": 1}}}, schema)
+        seen = list(asked)
+
+    assert seen == []
+
+
+HARD = "a" * 60 + "!"  # some 2^60 steps of the pattern
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+        {"patternProperties": {"^(a+)+$": {}}, "unevaluatedProperties": False},
+        {"propertyNames": {"pattern": "^(a+)+$"}},
+        {"properties": {HARD: {"$schema": "https://json-schema.org/draft/2020-12/schema",
+                               "pattern": "^(a+)+$"}}},
+        {"properties": {HARD: {"$schema": "http://json-schema.org/draft-07/schema#",
+                               "pattern": "^(a+)+$"}}},
+    ],
+)  # fmt: skip
+def test_no_keyword_runs_a_pattern_of_a_stranger(schema: dict[str, Any]) -> None:
+    assert foreign({HARD: HARD}, discovered({"type": "object", **schema})) == {HARD: HARD}
+
+
+def test_branches_that_double_are_given_up_wherever_they_stand() -> None:
+    def doubling(level: int) -> dict[str, Any]:
+        below = {"$ref": f"#/$defs/d{level + 1}"}
+        return {"dependentSchemas": {"a": below, "b": below}}
+
+    definitions = {f"d{level}": doubling(level) for level in range(60)}
+    schema = {"type": "object", "$ref": "#/$defs/d0", "$defs": {**definitions, "d60": {}}}
+
+    for beside in ({}, {"unevaluatedProperties": False}):
+        with pytest.raises(BadArgumentsError, match="too involved"):
+            foreign({"a": 1, "b": 2}, discovered({**beside, **schema}))
+
+
+def test_a_long_list_of_different_things_is_found_to_be_so_in_time() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    many = [{"n": number} for number in range(5_000)]  # 12 million comparisons, each with each
+
+    started = time.thread_time()
+    assert foreign({"a": many}, schema) == {"a": many}
+    with pytest.raises(BadArgumentsError, match="a: has non-unique elements"):
+        foreign({"a": [*many, many[0]]}, schema)
+    assert time.thread_time() - started < 2
+
+
+def test_a_schema_whose_own_check_would_take_minutes_is_refused_in_time() -> None:
+    started = time.thread_time()
+    with pytest.raises(ValueError, match=r"properties\.a\.type is not"):
+        discovered(
+            {"type": "object", "properties": {"a": {"type": [{"n": n} for n in range(3_500)]}}}
+        )
+    with pytest.raises(ValueError, match="its input schema is too involved"):
+        discovered({"type": "object", "allOf": [{}] * 12_000})
+    assert time.thread_time() - started < 8
+
+
+def test_a_pattern_of_another_language_spoils_no_tool() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "pattern": r"^\p{L}(?<n>x)"}},
+    }
+
+    assert foreign({"a": "b"}, discovered(schema)) == {"a": "b"}

@@ -304,8 +304,9 @@ async def test_the_agent_is_chosen_by_capabilities_and_a_missing_model_is_named(
     [with_model] = (await told(runtime)).tasks
 
     assert (task.agent_id, task.agent_reason) == (
-        "dev_alex", "dev_alex has 1 of 1 required: python",
-    )  # fmt: skip
+        "dev_alex",
+        "dev_alex has 1 of 1 required: python; the task's actor pm_sarah does not exist",
+    )
     assert task.model is None
     assert (task.error or "").startswith("no model is configured: set LLM_MODEL")
     assert (with_model.model, with_model.error) == ("anthropic/own", None)

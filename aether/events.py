@@ -13,7 +13,7 @@ ToldBy = Literal["webhook", "poll", "state"]
 """How we know: a webhook told it, a poll saw what happened, or a poll saw only that the item is
 no longer as before."""
 
-_SELDOM: Final = frozenset({"visibility", "restricted_to"})
+_SELDOM: Final = frozenset({"visibility", "restricted_to", "author_association"})
 _UNSAID: Final = {"told_by": "webhook", "happened_at": None, "site": ""}
 
 
@@ -52,6 +52,7 @@ class Subject:
     url: str = ""
     state: str | None = None
     author: str | None = None
+    author_association: str | None = None  # how its author stands to the project, if told
     labels: tuple[str, ...] = ()
     visibility: Visibility | None = None  # None: whoever may read the project; not in a summary
     restricted_to: str | None = None  # whom the platform shows it to, in words of its own; likewise

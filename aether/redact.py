@@ -1,22 +1,25 @@
 """Takes secrets out of text that others may read: errors, logs, records, prompts, comments.
 
 A process knows the secrets of its settings and its environment, and learns each stored one when it
-decrypts it: nothing can quote a secret to us that we have not sent it, and so have decrypted.
+decrypts it: nothing can quote a secret to us that we have not sent it, and so have decrypted. Each
+is known in every spelling in which programs quote it (``aether.spellings``).
 """
 
 import os
 import re
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from aether.config import Settings
+from aether.spellings import START, Finder, spellings
 
 MASK: Final = "***"
-SHORTEST: Final = 6  # a shorter value may be an ordinary word; taking it out would garble the text
+SHORTEST: Final = START  # a shorter value may be an ordinary word; taking it out would garble
 SHORTEST_FROM_ENVIRONMENT: Final = 8
 SHORTEST_IN_CONTENT: Final = 8
 LONGEST_WORD: Final = 16  # letters alone, and fewer: a word that a text may well hold
@@ -47,8 +50,23 @@ _SHAPES: Final = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The secrets of one moment: ``all`` of them, and those that no text holds by chance."""
+
+    secrets: frozenset[str]
+    all: Finder = field(init=False)
+    telling: Finder = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = {spelled for one in self.secrets for spelled in spellings(one)}
+        object.__setattr__(self, "all", Finder(found))
+        object.__setattr__(self, "telling", Finder(one for one in found if _tells_apart(one)))
+
+
 _learnt: Final[dict[str, None]] = {}
 _learning: Final = threading.Lock()
+_last: Final[list[_Known]] = []  # what was known last, at most one
 
 
 def learn(values: Iterable[str]) -> None:
@@ -78,8 +96,7 @@ def redact(text: str, settings: Settings | None = None) -> str:
     addresses, what was learnt, and the values of environment variables named like ``…_API_KEY``,
     where a provider's key may be. Redact before cutting: half a secret is not recognised.
     """
-    for secret in _known_secrets(settings):
-        text = text.replace(secret, MASK)
+    text = _known(settings).all.masked(text, MASK)
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text
@@ -101,26 +118,19 @@ class Mask:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._secrets = [one for one in _known_secrets(settings) if _tells_apart(one)]
-        self._firsts = {one[0] for one in self._secrets}
-        self._longest = max(map(len, self._secrets), default=0)
+        self._secrets = _known(settings).telling
         self._held = ""
 
     def whole(self, text: str) -> str:
         """A text that does not come in pieces."""
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return text
+        return self._secrets.masked(text, MASK)
 
     def feed(self, piece: str) -> str:
         """What may be passed on once ``piece`` has come."""
         text = self.whole(self._held + piece)
-        for start in range(max(0, len(text) - self._longest + 1), len(text)):
-            if text[start] not in self._firsts:
-                continue
-            tail = text[start:]
-            if any(one.startswith(tail) for one in self._secrets):
-                self._held = tail
+        for start in range(max(0, len(text) - self._secrets.longest + 1), len(text)):
+            if self._secrets.begins_with(text[start:]):
+                self._held = text[start:]
                 return text[:start]
         self._held = ""
         return text
@@ -136,8 +146,8 @@ def _tells_apart(secret: str) -> bool:
     return len(secret) >= SHORTEST_IN_CONTENT and not is_word
 
 
-def _known_secrets(settings: Settings | None) -> list[str]:
-    """Longest first, so that a secret within another does not leave the other's rest."""
+def _known(settings: Settings | None) -> _Known:
+    """What is known now; put in order anew only where something has changed."""
     found: set[str] = set()
     for value in _configured(settings):
         found |= _parts(value, SHORTEST)
@@ -146,16 +156,18 @@ def _known_secrets(settings: Settings | None) -> list[str]:
             found.add(value)
     with _learning:
         found |= _learnt.keys()
-    return sorted(found, key=len, reverse=True)
+    last = _last[:]
+    if last and last[0].secrets == found:
+        return last[0]
+    known = _Known(frozenset(found))
+    _last[:] = [known]
+    return known
 
 
 def _parts(value: str, shortest: int) -> set[str]:
-    """A secret, each part of a list, each long line of a key, and how addresses write them."""
-    found: set[str] = set()
-    for part in {value, *value.split(","), *_long_lines(value)}:
-        if len(part.strip()) >= shortest:
-            found |= {part.strip(), quote(part.strip(), safe="")}
-    return found
+    """A secret, each part of a list, each long line of a key."""
+    parts = {value, *value.split(","), *_long_lines(value)}
+    return {part.strip() for part in parts if len(part.strip()) >= shortest}
 
 
 def _configured(settings: Settings | None) -> list[str]:

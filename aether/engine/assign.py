@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from aether.db import rows
+from aether.db import row, rows
 from aether.errors import NotConfiguredError
+from aether.leases import Lease
 from aether.models import Agent, AgentCapability, TaskDefinition
 from aether.vocabulary import ExecutionStatus
+
+MOST_NAMED: Final = 3  # of those who could have done it as well
+DECIDED_BY: Final = ("the actor's role", "who has fewest running", "the order of ids")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +20,31 @@ class Assignment:
 
     agent: Agent | None
     reason: str
+
+
+async def begun_by(lease: Lease) -> Assignment | None:
+    """Whoever began this run, as long as they may go on: its conversation is theirs.
+
+    None where nothing has been said yet, and once that agent is deleted or disabled.
+    """
+    begun = await row(BEGUN, lease.execution_id, lease.run)
+    if begun is None:
+        return None
+    agent = None
+    if begun["agent_id"] is not None:
+        agent = await Agent.get_or_none(id=begun["agent_id"], enabled=True)
+        if agent is None:
+            return None
+    return Assignment(agent=agent, reason=str(begun["reason"]))
+
+
+BEGUN: Final = """
+SELECT agent_id, detail->>'agent_reason' AS reason FROM audit_entry
+WHERE execution_id = $1 AND action = 'task.started' AND (detail->>'run')::int = $2
+  AND EXISTS (SELECT 1 FROM execution_message AS said
+    WHERE said.execution_id = $1 AND said.run = $2)
+ORDER BY id DESC LIMIT 1
+"""
 
 
 async def assign(task: TaskDefinition) -> Assignment:
@@ -34,13 +64,14 @@ async def assign(task: TaskDefinition) -> Assignment:
     if usable is not None and needed <= owned.get(usable.id, frozenset()):
         reason = f"{usable.id} is the task's actor and has {', '.join(sorted(needed))}"
         return Assignment(agent=usable, reason=reason)
-    best = await _most_capable(owned, actor)
+    best, how = await _most_capable(owned, actor)
     if best is not None:
         has = ", ".join(sorted(owned[best.id]))
-        return Assignment(
-            agent=best,
-            reason=f"{best.id} has {len(owned[best.id])} of {len(needed)} required: {has}",
-        )
+        told = [f"{best.id} has {len(owned[best.id])} of {len(needed)} required: {has}", *how]
+        if best.id != task.actor_id:
+            lacks = needed - owned.get(task.actor_id, frozenset())
+            told.append(f"the task's actor {task.actor_id} {_why_not(usable, actor, lacks)}")
+        return Assignment(agent=best, reason="; ".join(told))
     if usable is not None:
         missing = ", ".join(sorted(needed))
         return Assignment(
@@ -49,8 +80,16 @@ async def assign(task: TaskDefinition) -> Assignment:
     return _fallback(task, actor)
 
 
+def _why_not(usable: Agent | None, actor: Agent | None, lacks: frozenset[str]) -> str:
+    return _absent(actor) if usable is None else f"lacks {', '.join(sorted(lacks))}"
+
+
+def _absent(actor: Agent | None) -> str:
+    return "is disabled" if actor is not None else "does not exist"
+
+
 def _fallback(task: TaskDefinition, actor: Agent | None) -> Assignment:
-    why = "is disabled" if actor is not None else "does not exist"
+    why = _absent(actor)
     if task.fallback_prompt:
         return Assignment(agent=None, reason=f"{task.actor_id} {why}: the fallback prompt speaks")
     raise NotConfiguredError(
@@ -69,16 +108,31 @@ async def _capabilities_of_enabled(needed: frozenset[str]) -> dict[str, frozense
     return {str(agent_id): frozenset(found[str(agent_id)]) for agent_id in enabled}
 
 
-async def _most_capable(owned: dict[str, frozenset[str]], actor: Agent | None) -> Agent | None:
-    """Most capabilities; ties by the actor's role, then by fewest running, then by id."""
+async def _most_capable(
+    owned: dict[str, frozenset[str]], actor: Agent | None
+) -> tuple[Agent | None, list[str]]:
+    """Most capabilities; ties by the actor's role, then by fewest running, then by id.
+
+    Also how a tie was decided, in words.
+    """
     if not owned:
-        return None
+        return None, []
     most = max(map(len, owned.values()))
     tied = [agent_id for agent_id, has in owned.items() if len(has) == most]
     candidates = await Agent.filter(id__in=tied)
     running = await _running(tied)
     role = actor.role if actor is not None else None
-    return min(candidates, key=lambda one: (one.role != role, running.get(one.id, 0), one.id))
+
+    def rank(one: Agent) -> tuple[bool, int, str]:
+        return one.role != role, running.get(one.id, 0), one.id
+
+    best, *others = sorted(candidates, key=rank)
+    if not others:
+        return best, []
+    step = next(place for place in range(3) if rank(best)[place] != rank(others[0])[place])
+    names = ", ".join(one.id for one in others[:MOST_NAMED])
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    return best, [f"so have {names}{more}: decided by {DECIDED_BY[step]}"]
 
 
 async def _running(agent_ids: Sequence[str]) -> dict[str, int]:

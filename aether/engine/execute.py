@@ -20,7 +20,7 @@ from aether.effects import ANSWER, Effects, call_timeout
 from aether.engine import approvals, limits, opening, settle
 from aether.engine import conversation as conversations
 from aether.engine.approvals import Asker
-from aether.engine.assign import Assignment, assign
+from aether.engine.assign import Assignment, assign, begun_by
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
 from aether.engine.known_secrets import learn_stored
@@ -255,9 +255,10 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     event = await completed(runtime, lease, source, told, delivery_id=delivery.id)
     if event is not told:
         execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
-    assignment = await assign(task)
+    assignment = await begun_by(lease)
+    if assignment is None:
+        assignment = opening.explained(await assign(task), task, event)
     agent_id = assignment.agent.id if assignment.agent else None
-    reason = opening.reason(assignment, task, event)
     effects = None
     subject = opening.answered_subject(event)
     if subject is not None:
@@ -271,7 +272,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
         await fence(lease)
         await rows(
             "UPDATE task_execution SET agent_id = $2, agent_reason = $3 WHERE id = $1",
-            lease.execution_id, agent_id, reason,
+            lease.execution_id, agent_id, assignment.reason,
         )  # fmt: skip
         has_turn = await limits.take_turn(lease, assignment.agent, project)
         if has_turn:
@@ -284,7 +285,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
                     "task_id": task.id,
                     "run": lease.run,
                     "try": lease.tries + 1,
-                    "agent_reason": reason,
+                    "agent_reason": assignment.reason,
                 },
             )
     if not has_turn:
@@ -409,9 +410,10 @@ async def _finish(run: Run, text: str) -> None:
             outcome = await run.effects.say(ANSWER, text)
             url = outcome.url
             posted = "posted" if outcome.status is EffectStatus.SENT else "not sent"
+    is_summarized = opening.is_summarized(run.task, run.event)
     async with transaction():
         await fence(run.lease)
-        await settle.succeed(run.lease, text=text, url=url, summarize=run.task.summarize)
+        await settle.succeed(run.lease, text=text, url=url, summarize=is_summarized)
         await audit.record(
             "task.completed",
             agent_id=run.agent_id,
@@ -419,7 +421,7 @@ async def _finish(run: Run, text: str) -> None:
             detail={"task_id": run.task.id, "answer": posted, "url": url},
         )
     reached("marked done")
-    if run.task.summarize:
+    if is_summarized:
         run.runtime.queue.hint(Job.SUMMARIZE_RUN, [run.lease.execution_id])
 
 

@@ -6,6 +6,7 @@ Shared by the run itself and by a simulation of it; nothing here writes.
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from aether.config import Settings
@@ -71,13 +72,14 @@ def messages(
     A secret of ours that stands in it does not go to the model.
     """
     nonce = secrets.token_hex(8)
-    system = prompts.system_prompt(agent=assignment.agent, task=task)
+    begun = [
+        {"role": "system", "content": prompts.system_prompt(agent=assignment.agent, task=task)}
+    ]
     remembered = prompts.memories_message(memories, nonce=nonce)
-    told = [] if remembered is None else [remembered]
-    told.append(prompts.event_message(event, extracted, nonce=nonce))
+    begun += [] if remembered is None else [remembered]
+    begun.append(prompts.event_message(event, extracted, nonce=nonce))
     mask = Mask(settings)
-    shown = [{**one, "content": mask.whole(one["content"])} for one in told]
-    return [{"role": "system", "content": system}, *shown]
+    return [{**one, "content": mask.whole(one["content"])} for one in begun]
 
 
 def most_rounds(settings: Settings, task: TaskDefinition) -> int:
@@ -86,10 +88,17 @@ def most_rounds(settings: Settings, task: TaskDefinition) -> int:
     return settings.llm_max_tool_rounds if most is None else most
 
 
-def reason(assignment: Assignment, task: TaskDefinition, event: SourceEvent) -> str:
-    """Why this agent, and why its tools may not write, if they may not; for people."""
+def explained(assignment: Assignment, task: TaskDefinition, event: SourceEvent) -> Assignment:
+    """With the reason why its tools may not write, if they may not, beside why it is this agent."""
     held_back = why_held_back(event, task)
-    return f"{assignment.reason}; {held_back}" if held_back else assignment.reason
+    if held_back is None:
+        return assignment
+    return replace(assignment, reason=f"{assignment.reason}; {held_back}")
+
+
+def is_summarized(task: TaskDefinition, event: SourceEvent) -> bool:
+    """Whether the run leaves a summary: not an outsider's, who would speak in later runs by it."""
+    return task.summarize and why_held_back(event, task) is None
 
 
 def reach(task: TaskDefinition, event: SourceEvent) -> ToolReach:

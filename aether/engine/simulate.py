@@ -303,7 +303,9 @@ def _simulated(
         task_name=one.task.name,
         canonical_trigger=one.start.canonical_trigger,
         agent_id=assignment.agent.id if assignment and assignment.agent else None,
-        agent_reason=(opening.reason(assignment, one.task, plan.event) if assignment else None),
+        agent_reason=(
+            opening.explained(assignment, one.task, plan.event).reason if assignment else None
+        ),
         model=one.model,
         error=one.error,
         memories=memories,

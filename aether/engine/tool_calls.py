@@ -48,8 +48,9 @@ async def run_call(
     )
     try:
         offer = _known(name, tools)
+        outcome = replace(outcome, is_data=offer.is_foreign)  # its schema's words, too
         arguments = read_arguments(raw, offer.parameters, is_foreign=offer.is_foreign)
-        outcome = replace(outcome, arguments=arguments, is_data=offer.is_foreign)
+        outcome = replace(outcome, arguments=arguments)
         reached(f"tool {name}")
         text = await offer.call(context, arguments)
     except BadArgumentsError as error:
@@ -62,6 +63,7 @@ async def run_call(
     except UpstreamError as error:
         if error.may_have_happened:
             raise
+        outcome = replace(outcome, is_data=True)  # it quotes what the far side said
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
     except AetherError as error:
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))

@@ -23,8 +23,11 @@ from aether.models import (
     TaskExecution,
     ToolExecution,
 )
+from aether.queue import Job
 from aether.sources import SOURCES
 from tests.engine import test_execute as base
+from tests.engine.test_limits import project
+from tests.fakes import RecordingQueue
 
 World = base.World
 CALL = base.CALL
@@ -200,6 +203,23 @@ async def test_a_replay_keeps_who_woke_the_first(world: World) -> None:
 
     assert (await ToolExecution.get()).status == "refused"
     assert world.labels() == []
+
+
+async def test_an_outsider_s_run_leaves_no_summary_that_would_speak_in_later_runs(
+    world: World,
+) -> None:
+    await project()
+    await TaskDefinition.filter(id="triage").update(summarize=True)
+
+    by_outsider = await run(world, "NONE", Reply.text("It is known."))
+    by_member = await run(world, "MEMBER", Reply.text("It is known."), number=8)
+
+    queue = world.runtime.queue
+    assert isinstance(queue, RecordingQueue)
+    asked = [ids for job, ids in queue.hints if job is Job.SUMMARIZE_RUN]
+    assert asked == [[by_member.id]]
+    assert (by_outsider.status, by_outsider.summary_tries) == ("succeeded", None)
+    assert (by_member.status, by_member.summary_tries) == ("succeeded", 0)
 
 
 async def test_a_simulation_shows_what_is_offered_and_what_is_withheld_and_why(

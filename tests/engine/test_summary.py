@@ -56,7 +56,7 @@ async def test_a_run_is_summarized_after_its_answer_and_remembered_for_the_proje
     system, said = world.model.requests[1]["messages"]
     assert "You are Sarah" not in system["content"]
     assert "It breaks." in said["content"]
-    assert "[what was answered]\nIt is the parser." in said["content"]
+    assert "] what was answered:\n\nIt is the parser.\n\n[" in said["content"]
     after = await TaskExecution.get(id=done.id)
     assert (after.summary_tries, after.llm_calls, after.prompt_tokens) == (None, 2, 150)
     assert (await UsageDay.get()).prompt_tokens == 150

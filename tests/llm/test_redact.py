@@ -1,6 +1,13 @@
+import base64
+import html
+import json
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
 import pytest
 
-from aether.redact import redact
+from aether.redact import Mask, learn, redact, redact_known
+from aether.spellings import FEW, Finder
 from tests.llm.conftest import settings_of
 
 
@@ -47,3 +54,99 @@ def test_a_private_key_is_masked_whole_and_by_line() -> None:
 
     assert redact(f"loaded {pem}.") == "loaded ***."
     assert redact(f"bad line {line}", settings) == "bad line ***"
+
+
+STORED = 'p@ss"w\\ord/+ &1\u00e9\u2026'
+
+
+def in_base64(before: str, after: str) -> str:
+    return base64.b64encode(f"{before}{STORED}{after}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        STORED,
+        quote(STORED),
+        quote(STORED, safe=""),
+        quote(STORED, safe="").lower(),
+        quote_plus(STORED),
+        json.dumps(STORED),
+        json.dumps(STORED, ensure_ascii=False),
+        html.escape(STORED),
+        STORED.upper(),
+        STORED.lower(),
+        STORED.swapcase(),
+    ],
+)
+@pytest.mark.parametrize("taken_out", [redact, redact_known])
+def test_a_secret_is_known_however_programs_quote_it(
+    quoted: str, taken_out: Callable[[str], str]
+) -> None:
+    learn([STORED])
+
+    assert taken_out(f"it said <{quoted}>.") in {"it said <***>.", 'it said <"***">.'}
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:", "bot@example.com:"])
+@pytest.mark.parametrize("after", ["", "x", "yz", "\n"])
+def test_of_base64_that_holds_a_secret_no_more_than_its_ends_are_left(
+    before: str, after: str
+) -> None:
+    learn([STORED])
+    whole = in_base64(before, after)
+
+    for told in (whole, whole.replace("+", "-").replace("/", "_")):
+        left = redact_known(f"Basic {told}")
+        start, mask, end = left.partition("***")
+        assert mask
+        assert len(start.removeprefix("Basic ")) <= len(before) * 4 // 3 + 2
+        assert len(end) <= len(after) * 4 // 3 + 4
+
+
+def test_secrets_that_overlap_leave_nothing_of_either() -> None:
+    learn(["abcdefgh123", "gh123xyz9876"])
+
+    assert redact_known("<abcdefgh123xyz9876>") == "<***>"
+    assert redact_known("<gh123xyz9876abcdefgh123>") == "<******>"
+
+
+def test_a_word_is_not_taken_out_of_what_people_say_in_any_case() -> None:
+    learn(["Changeme"])
+
+    assert redact_known("please changeme, CHANGEME, Changeme") == (
+        "please changeme, CHANGEME, Changeme"
+    )
+
+
+@pytest.mark.parametrize("many", [1, FEW + 1])
+def test_however_many_secrets_there_are_each_is_found(many: int) -> None:
+    wanted = [f"secret-{number:05d}-of-many" for number in range(many)]
+
+    masked = Finder(wanted).masked(f"a {wanted[-1]} b {wanted[0]}", "***")
+
+    assert masked == "a *** b ***"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_a_quoted_secret_is_found_wherever_a_stream_is_cut(size: int) -> None:
+    learn([STORED])
+    text = f"a {json.dumps(STORED)} b {in_base64('user:', '')} c"
+    mask = Mask()
+
+    told = "".join(mask.feed(text[at : at + size]) for at in range(0, len(text), size))
+    told += mask.end()
+
+    assert told == redact_known(text)
+    assert told.count("***") == 2
+
+
+def test_what_is_forgotten_and_learnt_anew_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert redact_known("first-one-1 second-one-2 third-one-3") == (
+        "first-one-1 second-one-2 third-one-3"
+    )
+    learn(["first-one-1"])
+    assert redact_known("first-one-1 second-one-2 third-one-3") == "*** second-one-2 third-one-3"
+    monkeypatch.setenv("MY_API_KEY", "second-one-2")
+    settings = settings_of(github_token="third-one-3")
+    assert redact_known("first-one-1 second-one-2 third-one-3", settings) == "*** *** ***"

@@ -189,6 +189,7 @@ def _subject(
         url=text(item.get("html_url")),
         state=text(item.get("state")) or None,
         author=_login(item.get("user")),  # null for a deleted account
+        author_association=text(item.get("author_association")) or None,
         labels=_labels(item),
     )
 

@@ -162,6 +162,7 @@ def _subject(
 ) -> Subject | None:
     if item.kind is None or item.key is None:
         return None
+    author = _author(payload, item, actor)
     return Subject(
         kind=item.kind,
         project=item.project_names[0] if item.project_names else "",
@@ -170,7 +171,8 @@ def _subject(
         body=item.body,
         url=item.url,
         state=item.state,
-        author=_author(payload, item, actor),
+        author=author,
+        author_association=association(author) if author else None,
         labels=item.labels,
         visibility=_visibility(event_name, payload, item),
     )

@@ -204,6 +204,8 @@ def _subject(
         return Subject(kind="issue", project="", key="") if known else None
     names = _project_names({}, issue)
     visibility, restricted_to = audience.read(issue, comment if is_about_comment else {})
+    writers = (fields.get("creator"), fields.get("reporter"))
+    author = next((one for one in writers if shapes.login(one)), None)
     return Subject(
         kind="issue",
         project=names[0] if names else "",
@@ -212,7 +214,8 @@ def _subject(
         body=body,
         url=shapes.browse_url(issue.get("self"), issue_key),
         state=text(mapping(fields.get("status")).get("name")) or None,
-        author=shapes.login(fields.get("creator")) or shapes.login(fields.get("reporter")),
+        author=shapes.login(author),
+        author_association=shapes.association(author),
         labels=tuple(one for one in map(text, sequence(fields.get("labels"))) if one),
         visibility=visibility,
         restricted_to=restricted_to,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 import time
@@ -201,5 +202,7 @@ def _told(settings: Settings) -> dict[str, Any]:
             value = value.get_secret_value()
         elif isinstance(value, tuple | frozenset):
             value = sorted(value) if isinstance(value, frozenset) else list(value)
+        elif isinstance(value, Mapping):
+            value = json.dumps({key: one.model_dump(mode="json") for key, one in value.items()})
         told[name] = value if isinstance(value, bool | int | float | list | None) else str(value)
     return told

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from aether.errors import NotConfiguredError
+from aether.prices import ModelPrice, read_prices
 from aether.vocabulary import OutputAct, SourceName
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
@@ -112,6 +113,12 @@ class Settings(BaseModel):
     llm_max_chats: int = Field(
         100, ge=1, le=200, description="Chats at once in one web process; more are answered 429."
     )
+    model_prices: Mapping[str, ModelPrice] = Field(
+        {},
+        description="What models cost, before LiteLLM's price list: JSON, US dollars per million "
+        'tokens, `{"phi4": {"prompt": 0.07, "completion": 0.14, "cached": 0.01}}`; `cached` may '
+        "be left out.",
+    )
     embedding_model: str | None = Field(
         None, description="LiteLLM's name of an embedding model. Absent: the embedded one."
     )
@@ -182,6 +189,11 @@ class Settings(BaseModel):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("model_prices", mode="before")
+    @classmethod
+    def _prices(cls, value: Any) -> Any:
+        return read_prices(value)
 
     @field_validator("allow_unsigned")
     @classmethod

@@ -67,7 +67,7 @@ def _default(name: str) -> str:
     if name == "aether_home":
         return HOME
     value = Settings.model_fields[name].default
-    if value is None or isinstance(value, tuple | frozenset):
+    if value is None or isinstance(value, tuple | frozenset | dict):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -86,7 +86,9 @@ def test_no_setting_has_a_default_that_the_table_would_not_show() -> None:
 
     assert [name for name, value in shown.items() if isinstance(value, SecretStr)] == []
     assert [
-        name for name, value in shown.items() if isinstance(value, tuple | frozenset) and value
+        name
+        for name, value in shown.items()
+        if isinstance(value, tuple | frozenset | dict) and value
     ] == []
 
 

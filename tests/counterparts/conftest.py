@@ -10,7 +10,7 @@ import pytest
 from aether.embedded.valkey import Valkey
 from tests.counterparts import install, mcp_servers, models
 from tests.counterparts.github import Emulate, emulate
-from tests.counterparts.install import GraphQLClients, McpPrograms, NodePrograms
+from tests.counterparts.install import Browser, GraphQLClients, McpPrograms, NodePrograms
 from tests.counterparts.mcp_servers import World
 from tests.counterparts.models import AiMock, aimock
 from tests.counterparts.programs import Program, Started
@@ -62,6 +62,12 @@ def node_programs() -> NodePrograms:
 def graphql_clients() -> GraphQLClients:
     """Node with Apollo's client and urql's."""
     return or_skip(install.graphql_clients)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Browser:
+    """Chromium, and what drives it."""
+    return or_skip(install.browser)
 
 
 @pytest.fixture(scope="session")

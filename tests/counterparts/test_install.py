@@ -52,6 +52,20 @@ def test_a_registry_that_does_not_answer_is_told_from_one_that_says_no() -> None
         install._run(says("No matching distribution found for one==1"), "one==1")
 
 
+def test_a_browser_that_only_root_could_install_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(install, "CHROMIUM", "no-such-browser")
+    monkeypatch.setattr("os.geteuid", lambda: 1_000)
+    monkeypatch.setattr(install, "_run", lambda *told: asked.append(str(told)))
+
+    with pytest.raises(RegistryUnreachableError, match=r"^no-such-browser is not on PATH"):
+        install._chromium()
+
+    assert asked == []
+
+
 def test_a_program_that_was_started_and_never_called_is_named() -> None:
     started = Started()
 

@@ -19,7 +19,7 @@ from resolvers.mcp_discovery import Confirmation, DiscoveryOf, confirm_tool, dis
 from resolvers.mcp_servers import NewMcpServer, create_mcp_server
 from tests.engine import test_execute as base
 from tests.engine.test_execute import World, make
-from tests.mcp.toolbox import IDEMPOTENT, READS, SSE, STREAMABLE, Toolbox
+from tests.mcp.toolbox import IDEMPOTENT, READS, SSE, STREAMABLE, ByHand, Toolbox
 
 CALL = ToolCallScript
 KEY = "key-key-key-key-key-key-key-key-key-key"
@@ -50,7 +50,7 @@ def box() -> Iterator[Toolbox]:
         yield made
 
 
-async def registered(box: Toolbox, name: str = "Docs", **told: Any) -> int:
+async def registered(box: Toolbox | ByHand, name: str = "Docs", **told: Any) -> int:
     """Register the server and discover it; its id."""
     values = {"agent_id": "pm_sarah", "headers": {"X-Key": SECRET}, **told}
     server = await create_mcp_server(NewMcpServer(name=name, url=box.url, **values))
@@ -239,6 +239,46 @@ async def test_odd_names_reach_the_right_original(world: World) -> None:
 
     told = [one["content"] for one in world.model.requests[1]["messages"] if one["role"] == "tool"]
     assert list(map(found_in, told)) == [f"I am {one}" for one in odd]
+
+
+async def test_a_schema_that_a_provider_would_refuse_is_shown_otherwise_and_still_held_to(
+    world: World,
+) -> None:
+    box = ByHand()
+    text = {"type": "string"}
+    box.offer(
+        {
+            "name": "search",
+            "annotations": {"readOnlyHint": True},
+            "inputSchema": {
+                "type": "object",
+                "properties": {"$filter": text, "ids[]": {"type": "array"}},
+                "anyOf": [{"required": ["$filter"]}, {"required": ["ids[]"]}],
+            },
+        }
+    )
+    with box.served():
+        await registered(box, headers={})
+        await world.run(
+            Reply.calls(CALL(SEARCH, {}), CALL(SEARCH, {"filter": "a"})), Reply.text("Done.")
+        )
+
+    shown = next(
+        one["function"]["parameters"]
+        for one in world.model.requests[0]["tools"]
+        if one["function"]["name"] == SEARCH
+    )
+    assert shown == {
+        "type": "object",
+        "properties": {"filter": text, "ids": {"type": "array", "items": {}}},
+        "description": "Give at least one of: filter; ids.",
+    }
+    assert box.called == [("search", {"$filter": "a"})]
+    refused, done = await ToolExecution.all().order_by("id")
+    assert refused.error == (
+        "arguments: {} is not valid under any of the given schemas. The tool was not run."
+    )
+    assert (done.arguments, done.result) == ({"$filter": "a"}, "found")
 
 
 async def test_arguments_that_the_schema_refuses_are_not_sent(world: World, box: Toolbox) -> None:

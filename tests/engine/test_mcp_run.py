@@ -19,7 +19,16 @@ from resolvers.mcp_discovery import Confirmation, DiscoveryOf, confirm_tool, dis
 from resolvers.mcp_servers import NewMcpServer, create_mcp_server
 from tests.engine import test_execute as base
 from tests.engine.test_execute import World, make
-from tests.mcp.toolbox import IDEMPOTENT, READS, SSE, STREAMABLE, ByHand, Toolbox
+from tests.mcp.toolbox import (
+    IDEMPOTENT,
+    READS,
+    SSE,
+    STREAMABLE,
+    ByHand,
+    Toolbox,
+    answer,
+    error,
+)
 
 CALL = ToolCallScript
 KEY = "key-key-key-key-key-key-key-key-key-key"
@@ -365,6 +374,38 @@ async def test_a_server_that_is_away_fails_the_call_and_not_the_run(world: World
         assert ran.status == "failed"
         assert (ran.error or "").startswith('MCP server "Docs": cannot be reached (')
         assert "carried out" not in (ran.error or "")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_read", "calls", "status"),
+    [
+        (lambda _: answer(429, b"", {"retry-after": "1"}), False, 2, "succeeded"),
+        (lambda _: answer(429, b"", {"retry-after": "60"}), True, 1, "failed"),
+        (lambda message: error(message, -32600, "gone", status=404), False, 2, "succeeded"),
+        (lambda _: answer(502, b""), True, 2, "succeeded"),
+        (lambda _: answer(502, b""), False, 1, "failed"),
+        (lambda _: answer(400, b""), True, 1, "failed"),
+    ],
+)
+async def test_a_call_is_sent_once_more_where_it_was_not_done_or_only_reads(
+    world: World, said: Any, *, is_read: bool, calls: int, status: str
+) -> None:
+    answers = [said, {"content": [{"type": "text", "text": "found"}]}]
+
+    def say(message: Any) -> Any:
+        one = answers.pop(0)
+        return one(message) if callable(one) else one
+
+    box = ByHand(tools_call=say)
+    hints = {"annotations": {"readOnlyHint": True}} if is_read else {}
+    box.offer({"name": "search", "inputSchema": {"type": "object"}, **hints})
+    with box.served():
+        await registered(box, headers={})
+        await world.run(Reply.calls(CALL(SEARCH, {})), Reply.text("Done."))
+
+    assert len(box.called) == calls
+    [ran] = await ToolExecution.all()
+    assert ran.status == status
 
 
 async def test_a_write_whose_answer_is_lost_is_told_as_such(

@@ -28,8 +28,8 @@ HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"  # RFC 9110, 5.6.2
 OURS: Final = frozenset(
     {
         "accept", "accept-encoding", "connection", "content-length", "content-type", "host",
-        "keep-alive", "last-event-id", "mcp-protocol-version", "mcp-session-id",
-        "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
+        "keep-alive", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version",
+        "mcp-session-id", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
 """What the protocol itself sends."""
@@ -38,7 +38,7 @@ OURS: Final = frozenset(
 def _header_name(value: str) -> str:
     if not re.fullmatch(HEADER_NAME[1:-1], value):
         raise ValueError("must be the name of a header, such as Authorization")
-    if value.lower() in OURS:
+    if value.lower() in OURS or value.lower().startswith("mcp-param-"):
         raise ValueError("is sent by the protocol itself")
     return value
 

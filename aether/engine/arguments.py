@@ -6,6 +6,7 @@ from typing import Any
 
 from aether.errors import InvalidInputError
 from aether.sources.reading import decode_json
+from aether.tools.mcp_parameters import told_arguments
 from aether.tools.schemas import TooInvolvedError, problems
 
 
@@ -18,7 +19,8 @@ def read_arguments(
 ) -> dict[str, Any]:
     """The arguments as the schema wants them; empty text, null and nothing mean ``{}``.
 
-    ``is_foreign``: the schema was written by somebody outside, and its patterns are not run.
+    ``is_foreign``: the schema was written by somebody outside, and its patterns are not run. The
+    model was shown ``offered_parameters`` of it.
 
     Raises:
         BadArgumentsError: it is not JSON, not an object, or not what the schema says.
@@ -31,6 +33,8 @@ def read_arguments(
             values = decode_json(text.encode(errors="replace"), field="arguments")
         except InvalidInputError as error:
             raise BadArgumentsError(f"{error}. The tool was not run.") from error
+    if is_foreign:
+        values = told_arguments(schema, values)
     try:
         found = problems(values, schema, is_foreign=is_foreign)
     except TooInvolvedError:

@@ -9,6 +9,7 @@ from aether.events import SourceEvent
 from aether.models import Agent, TaskDefinition, ToolDefinition
 from aether.tools import TOOLS, mcp_servers
 from aether.tools.base import Tool
+from aether.tools.mcp_parameters import offered_parameters
 from aether.vocabulary import ToolEffect
 
 MOST_OFFERED: Final = 128
@@ -35,12 +36,15 @@ class Offer:
 
     def to_model(self) -> dict[str, Any]:
         """OpenAI's form of a tool."""
+        parameters = dict(self.parameters) or {"type": "object", "properties": {}}
+        if self.is_foreign:
+            parameters = offered_parameters(parameters)
         return {
             "type": "function",
             "function": {
                 "name": self.name,
                 "description": self.description,
-                "parameters": dict(self.parameters) or {"type": "object", "properties": {}},
+                "parameters": parameters,
             },
         }
 

@@ -11,14 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from aether.errors import AetherError, UpstreamError
 from aether.reach import Reach
 from aether.tools import mcp_wire
-from aether.tools.mcp_definitions import quoted, visible
-from aether.tools.mcp_results import result_text
+from aether.tools.mcp_failures import NotHereError, SessionLostError, failure
+from aether.tools.mcp_results import asked_text, result_text
 from aether.vocabulary import McpTransport
 
 T = TypeVar("T")
@@ -29,23 +30,14 @@ HANDSHAKE_SECONDS: Final = 15.0
 LIST_SECONDS: Final = 15.0
 CALL_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 1.0
-MOST_PAGES: Final = 20
 MOST_TOOLS: Final = 500
-MAX_MESSAGE_CHARACTERS: Final = 300
+MOST_PAGES: Final = 500  # a page may hold one tool; the seconds bound them, too
 USUAL_PATHS: Final[Mapping[Kind, str]] = {Kind.STREAMABLE_HTTP: "/mcp", Kind.SSE: "/sse"}
 """Where servers listen that are given as a host alone; asked before the host's root."""
-ELSEWHERE: Final = frozenset({404, 405})  # of a path at which there is no MCP server
-REFUSALS: Final = frozenset({-32600, -32601, -32602, -32020})
-"""JSON-RPC's codes, and the protocol's for headers, of a request that was not carried out:
-https://www.jsonrpc.org/specification#error_object"""
 HEADER_MISMATCH: Final = -32020
 
 
 log = logging.getLogger(__name__)
-
-
-class _NotHereError(UpstreamError):
-    """There is no MCP server at this path of the host."""
 
 
 class ToolFailedError(AetherError):
@@ -81,10 +73,14 @@ class McpEndpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ToolsTold:
-    """The tools of a server as it tells them, in the protocol's words; ``url`` answered."""
+    """The tools of a server as it tells them, in the protocol's words; ``url`` answered.
+
+    ``is_cut``: there are more.
+    """
 
     url: str
     tools: Sequence[Mapping[str, Any]]
+    is_cut: bool = False
 
 
 async def list_tools(endpoint: McpEndpoint, reach: Reach) -> ToolsTold:
@@ -94,20 +90,22 @@ async def list_tools(endpoint: McpEndpoint, reach: Reach) -> ToolsTold:
         UpstreamError: it cannot be reached, refuses us, is too slow, or speaks otherwise.
     """
 
-    async def work(client: Any) -> list[dict[str, Any]]:
+    async def work(client: Any) -> tuple[list[dict[str, Any]], bool]:
         found: list[dict[str, Any]] = []
         cursor, seen = None, set()
         for _ in range(MOST_PAGES):
             page = await client.list_tools(cursor=cursor)
             found += [one.model_dump(mode="json", by_alias=True) for one in page.tools]
             cursor = page.next_cursor
-            if cursor is None or cursor in seen or len(found) >= MOST_TOOLS:
+            if cursor is None or cursor in seen:
+                return found[:MOST_TOOLS], len(found) > MOST_TOOLS
+            if len(found) >= MOST_TOOLS:
                 break
             seen.add(cursor)
-        return found[:MOST_TOOLS]
+        return found[:MOST_TOOLS], True
 
-    url, tools = await _anywhere(endpoint, reach, LIST_SECONDS, work)
-    return ToolsTold(url=url, tools=tools)
+    url, (tools, is_cut) = await _anywhere(endpoint, reach, LIST_SECONDS, work)
+    return ToolsTold(url=url, tools=tools, is_cut=is_cut)
 
 
 async def call_tool(
@@ -116,7 +114,7 @@ async def call_tool(
     """What the tool answers, as text for the model. The call is sent at most once.
 
     Raises:
-        ToolFailedError: the tool says that it failed.
+        ToolFailedError: the tool says that it failed, or asks for what nobody here can give.
         UpstreamError: there is no answer; ``may_have_happened`` once the call may have been sent.
     """
     import mcp_types
@@ -129,14 +127,16 @@ async def call_tool(
         # Not client.call_tool: it asks for the list anew, and runs the server's own patterns
         # over the answer, which can hold this process for ever.
         try:
-            return await client.session.send_request(request, mcp_types.CallToolResult)
+            return await client.session.send_request(request, _answers())
         except _sdk_error() as error:
             if error.code != HEADER_MISMATCH:
                 raise
         await client.list_tools()  # which names the headers that the tool wants
-        return await client.session.send_request(request, mcp_types.CallToolResult)
+        return await client.session.send_request(request, _answers())
 
     _, result = await _anywhere(endpoint, reach, CALL_SECONDS, work)
+    if isinstance(result, mcp_types.InputRequiredResult):
+        raise ToolFailedError(endpoint.redact(asked_text(result)))
     text = endpoint.redact(result_text(result))
     if result.is_error:
         raise ToolFailedError(text or "the tool failed and did not say why")
@@ -150,10 +150,20 @@ async def _anywhere(
     *others, last = endpoint.urls
     for url in others:
         try:
-            return url, await _step(endpoint, url, reach, seconds, work)
-        except _NotHereError:
+            return url, await _sure_step(endpoint, url, reach, seconds, work)
+        except NotHereError:
             continue
-    return last, await _step(endpoint, last, reach, seconds, work)
+    return last, await _sure_step(endpoint, last, reach, seconds, work)
+
+
+async def _sure_step(
+    endpoint: McpEndpoint, url: str, reach: Reach, seconds: float, work: Work[T]
+) -> T:
+    """As ``_step``; in a new session where the server has lost the first one, as it may."""
+    try:
+        return await _step(endpoint, url, reach, seconds, work)
+    except SessionLostError:
+        return await _step(endpoint, url, reach, seconds, work)
 
 
 async def _step(endpoint: McpEndpoint, url: str, reach: Reach, seconds: float, work: Work[T]) -> T:
@@ -182,7 +192,7 @@ async def _step(endpoint: McpEndpoint, url: str, reach: Reach, seconds: float, w
     if wire.result:  # answered; how the connection ended matters to nobody
         answer: T = wire.result[0]
         return answer
-    raise _failure(endpoint, wire, _error_of(task))
+    raise failure(endpoint.name, wire, _error_of(task), redact=endpoint.redact)
 
 
 async def _session(
@@ -190,12 +200,15 @@ async def _session(
 ) -> None:
     from mcp import Client
 
+    # SSE is the handshake's age, and some of its servers break when they are asked for another:
+    # mcp 1.8 of PyPI ends the connection.
+    mode = "legacy" if endpoint.transport is Kind.SSE else "auto"
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 transport = await _transport(stack, endpoint, wire)
                 client = await stack.enter_async_context(
-                    Client(transport, cache=None, read_timeout_seconds=seconds)
+                    Client(transport, cache=None, read_timeout_seconds=seconds, mode=mode)
                 )
         except TimeoutError:
             wire.fail(f"no greeting within {HANDSHAKE_SECONDS:g} s")
@@ -248,62 +261,14 @@ def _error_of(task: "asyncio.Task[None]") -> BaseException | None:
     return task.exception()
 
 
-def _failure(
-    endpoint: McpEndpoint, wire: mcp_wire.Wire, error: BaseException | None
-) -> UpstreamError:
-    """The failure of a step, in words that name the server and hold no secret."""
-    found = next(
-        (one for one in _leaves(error) if not isinstance(one, asyncio.CancelledError)), None
-    )
-    told = wire.failure or (found if isinstance(found, UpstreamError) else None)
-    status, retryable = wire.status, True
-    if told is not None:
-        problem, retryable = str(told), told.retryable
-        status = told.status or status
-    elif isinstance(found, _sdk_error()):
-        problem = f"answered {status}" if status else f"says: {found.message}"
-        retryable = status is None or status >= 500 or status == 429
-    elif found is not None:
-        problem = _plain(found)
-    else:
-        problem = "closed the connection"
-    problem = " ".join(visible(endpoint.redact(problem)).split())[:MAX_MESSAGE_CHARACTERS]
-    is_elsewhere = not wire.is_working and status in ELSEWHERE
-    kind = _NotHereError if is_elsewhere else UpstreamError
-    return kind(
-        f"MCP server {quoted(endpoint.name)}: {problem}",
-        status=status,
-        retryable=retryable,
-        may_have_happened=wire.is_working and not _is_refusal(found, status),
-    )
+@cache
+def _answers() -> Any:
+    """What a call may be answered: a result, or (2026-07-28) that the tool wants to ask first."""
+    import mcp_types
+    from pydantic import TypeAdapter
 
-
-def _is_refusal(error: BaseException | None, status: int | None) -> bool:
-    """Whether the server has said that it did not do what it was asked."""
-    if status is not None:
-        return 300 <= status < 500 and status != 408
-    return isinstance(error, _sdk_error()) and error.code in REFUSALS
-
-
-def _plain(error: BaseException) -> str:
-    """A library's error without its text, where that may quote a header or an answer."""
-    import httpx2
-
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return f"cannot be reached ({str(error) or type(error).__name__})"
-    if isinstance(error, httpx2.HTTPStatusError):
-        return f"answered {error.response.status_code}"
-    if isinstance(error, httpx2.SSEError):
-        return "sent an event over 1 MB, or none at all"
-    if isinstance(error, ValueError):
-        return "sent what the protocol does not know"
-    return f"the connection broke ({type(error).__name__})"
-
-
-def _leaves(error: BaseException | None) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for one in error.exceptions for leaf in _leaves(one)]
-    return [] if error is None else [error]
+    kinds: Any = mcp_types.CallToolResult | mcp_types.InputRequiredResult
+    return TypeAdapter(kinds)
 
 
 def _sdk_error() -> Any:

@@ -7,6 +7,7 @@ from aether.rendering import clean
 from aether.tools.mcp_definitions import quoted
 
 MOST_BLOCKS: Final = 200
+MOST_ASKED: Final = 5
 LONGEST: Final = 200_000  # characters; the conversation cuts again, in the middle
 
 
@@ -21,6 +22,16 @@ def result_text(result: Any) -> str:
         parts.append(json.dumps(structured, ensure_ascii=False))
     text = clean("\n\n".join(part for part in parts if part))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[… cut …]"
+
+
+def asked_text(result: Any) -> str:
+    """What an ``InputRequiredResult`` asks for, which nobody here can give."""
+    asked = []
+    for one in list((result.input_requests or {}).values())[:MOST_ASKED]:
+        message = getattr(one.params, "message", None)
+        asked.append(f"{one.method} {quoted(message)}" if message else str(one.method))
+    what = ", ".join(asked) or "another round"
+    return f"the tool does nothing before it is given more, and nobody here can give it: {what}"
 
 
 def _block(block: Any) -> str:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 TABLE: Final = "mcp_server"
 HEADERS_COLUMN: Final = "headers_encrypted"
 RECONNECT_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 10.0
 QUICK_SECONDS: Final = 5.0
 MAY_HAVE_HAPPENED: Final = (
     "It may have been carried out: nobody knows. Do not simply call it again; look first whether "
@@ -110,6 +111,9 @@ async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any
         ) from None
     tools: dict[str, dict[str, Any]] = {}
     errors = []
+    if found.is_cut:
+        most = f"has more than {mcp.MOST_TOOLS} tools; the others are left out"
+        errors.append(f"MCP server {quoted(endpoint.name)}: {most}")
     mask = Mask(settings)
     for one in found.tools:
         try:
@@ -182,9 +186,11 @@ async def _call(tool_id: int, context: ToolContext, arguments: Mapping[str, Any]
             return await mcp.call_tool(endpoint, reach, stored["mcp_tool_name"], arguments)
         except UpstreamError as error:
             is_slow = monotonic() - started > QUICK_SECONDS
-            if is_slow or not error.retryable or error.may_have_happened:
+            pause = RECONNECT_SECONDS if error.retry_after is None else error.retry_after
+            may_be_twice = is_repeatable or not error.may_have_happened
+            if is_slow or not error.retryable or not may_be_twice or pause > LONGEST_PAUSE_SECONDS:
                 raise
-        await sleep(RECONNECT_SECONDS)  # nothing was asked yet: the server may be starting
+        await sleep(pause)  # the server may be starting, or wants to be asked later
         return await mcp.call_tool(endpoint, reach, stored["mcp_tool_name"], arguments)
     except UpstreamError as error:
         text = redact(str(error), context.settings)

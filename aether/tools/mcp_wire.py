@@ -11,14 +11,18 @@ from functools import cache
 from typing import Any, Final
 
 from aether import __version__
+from aether.clock import now
 from aether.errors import UpstreamError
+from aether.http_answers import retry_after
 from aether.reach import JudgingBackend, Reach, proxy_for
+from aether.tools.mcp_text import Mender
 
 CONNECT_SECONDS: Final = 5.0
 WRITE_SECONDS: Final = 10.0
 MAX_BYTES: Final = 5 * 1024 * 1024  # read in one step, all answers together
 SHORTEST_SECRET: Final = 6
 FORBIDDING: Final = frozenset({401, 403})
+LATER: Final = frozenset({429, 503})
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 TALKATIVE: Final = ("mcp", "client", "httpx2", "httpcore2")
 """Loggers of the SDK that print addresses, session ids and parts of answers."""
@@ -34,6 +38,8 @@ class Wire:
     listens: bool  # what the server says comes by a GET, not by the answer to a POST
     is_working: bool = False  # greeted; what is sent now may have an effect
     status: int | None = None  # of the last message, where it was refused
+    retry_after: float | None = None  # seconds, where that refusal tells them
+    is_session_lost: bool = False  # by that refusal
     failure: UpstreamError | None = None
     result: list[Any] = field(default_factory=list)  # one, once it is there
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,13 +76,12 @@ def client(wire: Wire, headers: Mapping[str, str]) -> Any:
     """An ``httpx2.AsyncClient`` that sends ``headers`` to this server alone."""
     import httpx2
 
+    sent = httpx2.Headers(headers)  # whose names know no case
+    sent.setdefault("User-Agent", f"aether/{__version__}")
+    sent["Accept-Encoding"] = "identity"  # what is packed unpacks to more than a bound can hold
     return httpx2.AsyncClient(
         transport=_transport(wire),
-        headers={
-            **headers,
-            "User-Agent": f"aether/{__version__}",
-            "Accept-Encoding": "identity",  # what is packed unpacks to more than a bound can hold
-        },
+        headers=sent,
         timeout=httpx2.Timeout(CONNECT_SECONDS, read=wire.read_seconds, write=WRITE_SECONDS),
         follow_redirects=False,
         trust_env=False,
@@ -103,9 +108,11 @@ def _transport(wire: Wire) -> Any:
             self._inner = inner
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
+            mender = Mender()
             async for part in self._inner:
                 wire.count(part)
-                yield part
+                yield mender.feed(part)
+            yield mender.end()
 
         async def aclose(self) -> None:
             await self._inner.aclose()
@@ -180,6 +187,9 @@ def _judge(wire: Wire, request: Any, response: Any) -> None:
     """Note a refusal; end the step where no other message could change it, or none would come."""
     status = response.status_code
     wire.status = status if status >= 300 else None
+    wire.retry_after = retry_after(response.headers, now()) if status in LATER else None
+    # Without a session 404 means that there is no such method, or no such place.
+    wire.is_session_lost = status == 404 and "mcp-session-id" in request.headers
     if status in FORBIDDING:
         wire.fail(f"refuses us ({status}); see its headers", retryable=False, status=status)
     elif status in REDIRECTS and not _stays(request.url, response.headers.get("location", "")):

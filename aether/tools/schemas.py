@@ -52,10 +52,10 @@ def check_parameters(value: dict[str, Any], *, is_foreign: bool = False) -> dict
     if problem is not None:
         where = ".".join(map(str, problem.absolute_path)) or "the schema"
         raise ValueError(f"must be a valid JSON Schema; {where[:200]} is not")
-    for reference in _references(value):
+    for reference in references(value):
         if not reference.startswith("#"):  # to another document, which nobody here has
             raise ValueError("a $ref must stay within the schema, such as #/$defs/item")
-        if not _leads_somewhere(value, reference):
+        if target(value, reference) is None:
             raise ValueError(f"$ref {reference[:200]} names nothing in the schema")
     return value
 
@@ -141,7 +141,8 @@ def _additional(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iter
         yield from check(validator, wanted, instance, schema)
 
 
-def _references(schema: Any) -> Iterator[str]:
+def references(schema: Any) -> Iterator[str]:
+    """What the schema points to, in no order."""
     waiting = [schema]
     while waiting:
         one = waiting.pop()
@@ -154,9 +155,10 @@ def _references(schema: Any) -> Iterator[str]:
             waiting += one
 
 
-def _leads_somewhere(schema: Any, reference: str) -> bool:
+def target(schema: Any, reference: str) -> Any:
+    """The schema within this one that is pointed to; None: there is none."""
     if not reference.startswith("#/"):
-        return reference == "#"  # anchors are not worth their rules
+        return schema if reference == "#" else None  # anchors are not worth their rules
     found = schema
     for step in unquote(reference[2:]).split("/"):
         name = step.replace("~1", "/").replace("~0", "~")
@@ -165,5 +167,5 @@ def _leads_somewhere(schema: Any, reference: str) -> bool:
         elif isinstance(found, dict) and name in found:
             found = found[name]
         else:
-            return False
-    return isinstance(found, dict | bool)
+            return None
+    return found if isinstance(found, dict | bool) else None

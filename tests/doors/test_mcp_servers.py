@@ -215,6 +215,8 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
     ({"headers": {"A B": "x"}},
      "headers.A B: must be the name of a header, such as Authorization"),
     ({"headers": {"Host": "x"}}, "headers.Host: is sent by the protocol itself"),
+    ({"headers": {"Mcp-Name": "x"}}, "headers.Mcp-Name: is sent by the protocol itself"),
+    ({"headers": {"mcp-param-x": "x"}}, "headers.mcp-param-x: is sent by the protocol itself"),
     ({"headers": {"A": "x\ny"}}, "headers.A: must be printable ASCII, without spaces around it"),
     ({"headers": {"A": "é"}}, "headers.A: must be printable ASCII, without spaces around it"),
     ({"headers": {"A": " "}}, "headers.A: must not be blank"),
@@ -525,6 +527,24 @@ async def test_a_tool_that_cannot_be_offered_is_an_error_and_the_others_are_regi
     assert told["errors"] == [
         f'MCP server "Docs": tool "{"x" * 100}": its name is empty, odd or over 200 characters'
     ]
+
+
+async def test_more_tools_than_are_kept_are_told_of(
+    door: Door, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "MOST_TOOLS", 2)
+    box = Toolbox()
+    for number in range(3):
+        box.put(f"t{number}", lambda: "x")
+    with box.served():
+        server = await of(box, door)
+        found = await door.post(DISCOVER, {"server_id": server["id"]}, 200)
+
+    assert found == {
+        "discovered": 2,
+        "tools": ["mcp_docs_t0", "mcp_docs_t1"],
+        "errors": ['MCP server "Docs": has more than 2 tools; the others are left out'],
+    }
 
 
 async def test_a_name_that_somebody_has_taken_gets_another(

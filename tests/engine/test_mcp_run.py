@@ -19,7 +19,16 @@ from resolvers.mcp_discovery import Confirmation, DiscoveryOf, confirm_tool, dis
 from resolvers.mcp_servers import NewMcpServer, create_mcp_server
 from tests.engine import test_execute as base
 from tests.engine.test_execute import World, make
-from tests.mcp.toolbox import IDEMPOTENT, READS, SSE, STREAMABLE, Toolbox
+from tests.mcp.toolbox import (
+    IDEMPOTENT,
+    READS,
+    SSE,
+    STREAMABLE,
+    ByHand,
+    Toolbox,
+    answer,
+    error,
+)
 
 CALL = ToolCallScript
 KEY = "key-key-key-key-key-key-key-key-key-key"
@@ -50,7 +59,7 @@ def box() -> Iterator[Toolbox]:
         yield made
 
 
-async def registered(box: Toolbox, name: str = "Docs", **told: Any) -> int:
+async def registered(box: Toolbox | ByHand, name: str = "Docs", **told: Any) -> int:
     """Register the server and discover it; its id."""
     values = {"agent_id": "pm_sarah", "headers": {"X-Key": SECRET}, **told}
     server = await create_mcp_server(NewMcpServer(name=name, url=box.url, **values))
@@ -241,6 +250,46 @@ async def test_odd_names_reach_the_right_original(world: World) -> None:
     assert list(map(found_in, told)) == [f"I am {one}" for one in odd]
 
 
+async def test_a_schema_that_a_provider_would_refuse_is_shown_otherwise_and_still_held_to(
+    world: World,
+) -> None:
+    box = ByHand()
+    text = {"type": "string"}
+    box.offer(
+        {
+            "name": "search",
+            "annotations": {"readOnlyHint": True},
+            "inputSchema": {
+                "type": "object",
+                "properties": {"$filter": text, "ids[]": {"type": "array"}},
+                "anyOf": [{"required": ["$filter"]}, {"required": ["ids[]"]}],
+            },
+        }
+    )
+    with box.served():
+        await registered(box, headers={})
+        await world.run(
+            Reply.calls(CALL(SEARCH, {}), CALL(SEARCH, {"filter": "a"})), Reply.text("Done.")
+        )
+
+    shown = next(
+        one["function"]["parameters"]
+        for one in world.model.requests[0]["tools"]
+        if one["function"]["name"] == SEARCH
+    )
+    assert shown == {
+        "type": "object",
+        "properties": {"filter": text, "ids": {"type": "array", "items": {}}},
+        "description": "Give at least one of: filter; ids.",
+    }
+    assert box.called == [("search", {"$filter": "a"})]
+    refused, done = await ToolExecution.all().order_by("id")
+    assert refused.error == (
+        "arguments: {} is not valid under any of the given schemas. The tool was not run."
+    )
+    assert (done.arguments, done.result) == ({"$filter": "a"}, "found")
+
+
 async def test_arguments_that_the_schema_refuses_are_not_sent(world: World, box: Toolbox) -> None:
     await registered(box)
 
@@ -325,6 +374,38 @@ async def test_a_server_that_is_away_fails_the_call_and_not_the_run(world: World
         assert ran.status == "failed"
         assert (ran.error or "").startswith('MCP server "Docs": cannot be reached (')
         assert "carried out" not in (ran.error or "")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_read", "calls", "status"),
+    [
+        (lambda _: answer(429, b"", {"retry-after": "1"}), False, 2, "succeeded"),
+        (lambda _: answer(429, b"", {"retry-after": "60"}), True, 1, "failed"),
+        (lambda message: error(message, -32600, "gone", status=404), False, 2, "succeeded"),
+        (lambda _: answer(502, b""), True, 2, "succeeded"),
+        (lambda _: answer(502, b""), False, 1, "failed"),
+        (lambda _: answer(400, b""), True, 1, "failed"),
+    ],
+)
+async def test_a_call_is_sent_once_more_where_it_was_not_done_or_only_reads(
+    world: World, said: Any, *, is_read: bool, calls: int, status: str
+) -> None:
+    answers = [said, {"content": [{"type": "text", "text": "found"}]}]
+
+    def say(message: Any) -> Any:
+        one = answers.pop(0)
+        return one(message) if callable(one) else one
+
+    box = ByHand(tools_call=say)
+    hints = {"annotations": {"readOnlyHint": True}} if is_read else {}
+    box.offer({"name": "search", "inputSchema": {"type": "object"}, **hints})
+    with box.served():
+        await registered(box, headers={})
+        await world.run(Reply.calls(CALL(SEARCH, {})), Reply.text("Done."))
+
+    assert len(box.called) == calls
+    [ran] = await ToolExecution.all()
+    assert ran.status == status
 
 
 async def test_a_write_whose_answer_is_lost_is_told_as_such(

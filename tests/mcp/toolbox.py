@@ -1,6 +1,7 @@
 """MCP servers to try: the SDK's own, with tools that can be changed, and some that misbehave."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -96,6 +97,98 @@ class Toolbox:
 
     def endpoint(self, transport: McpTransport = STREAMABLE, **headers: str) -> McpEndpoint:
         return McpEndpoint(name="Tries", url=self.url, transport=transport, headers=headers)
+
+
+class ByHand:
+    """A server of the handshake's age, written by hand: it says what the SDK's own would not.
+
+    ``says``, by method: the result, or what makes it or an application of the message. ``asked``
+    has the methods, ``called`` the arguments of the tools' calls.
+    """
+
+    def __init__(self, **says: Any) -> None:
+        self.says = {name.replace("_", "/"): one for name, one in says.items()}
+        self.asked: list[str] = []
+        self.called: list[tuple[str, dict[str, Any]]] = []
+        self.heard: list[dict[str, Any]] = []
+        self.url = ""
+
+    def offer(self, *tools: Mapping[str, Any]) -> None:
+        """Offer these tools, told as the protocol does."""
+        self.says["tools/list"] = {"tools": list(tools)}
+
+    @contextmanager
+    def served(self) -> Iterator["ByHand"]:
+        """Serve it at ``url``, which has a path."""
+        with serving(self._app) as host:
+            self.url = f"{host}/mcp"
+            yield self
+
+    def endpoint(self, **headers: str) -> McpEndpoint:
+        return McpEndpoint(name="Tries", url=self.url, transport=STREAMABLE, headers=headers)
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await lifespan(receive, send)
+        if scope["method"] != "POST":
+            return await answer(405 if scope["method"] == "GET" else 200, b"")(scope, receive, send)
+        message = await _read(receive)
+        self.heard.append(message)
+        method = message.get("method", "")
+        self.asked.append(method)
+        if method == "tools/call":
+            params = message["params"]
+            self.called.append((params["name"], params.get("arguments") or {}))
+        said = self.says.get(method, _USUAL.get(method))
+        if callable(said):
+            said = said(message)
+        if "id" not in message or not method:
+            app = answer(202, b"")
+        elif said is None:
+            app = error(message, -32601, "Method not found")
+        else:
+            app = said if callable(said) else result(message, said)
+        return await app(scope, receive, send)
+
+
+_USUAL: Final[Mapping[str, Any]] = {
+    "initialize": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "by hand", "version": "1"},
+    },
+    "tools/list": {"tools": [{"name": "search", "inputSchema": {"type": "object"}}]},
+    "tools/call": {"content": [{"type": "text", "text": "found"}]},
+}
+
+
+def result(
+    message: Mapping[str, Any], said: Any, headers: Mapping[str, str] | None = None
+) -> ASGIApp:
+    """The answer to ``message``; what opens a session is its header."""
+    more = {"mcp-session-id": "one"} if message["method"] == "initialize" else {}
+    body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": said})
+    return answer(200, body.encode(), {**JSON, **more, **(headers or {})})
+
+
+def error(message: Mapping[str, Any], code: int, text: str, *, status: int = 200) -> ASGIApp:
+    """A refusal of ``message``."""
+    told = {"jsonrpc": "2.0", "id": message["id"], "error": {"code": code, "message": text}}
+    return answer(status, json.dumps(told).encode(), JSON)
+
+
+async def _read(receive: Receive) -> dict[str, Any]:
+    body = b""
+    while True:
+        part = await receive()
+        body += part.get("body", b"")
+        if not part.get("more_body"):
+            break
+    message: dict[str, Any] = json.loads(body)
+    return message
+
+
+JSON: Final = {"content-type": "application/json"}
 
 
 def answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> ASGIApp:

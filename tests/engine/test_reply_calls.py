@@ -14,6 +14,7 @@ from aether.engine.offering import Offer, only_reads
 from aether.engine.restart import cancel
 from aether.models import TaskExecution, ToolExecution
 from aether.tools import TOOLS
+from aether.tools.lookups import LOOKUPS
 from aether.vocabulary import ToolEffect
 from tests.engine.test_execute import World, make
 from tests.engine.test_mcp_run import PUBLISH, SEARCH, found_in, registered, world
@@ -198,7 +199,12 @@ async def test_a_run_cancelled_amid_them_stops_them_all(world: World, desk: Desk
 @pytest.mark.parametrize("name", sorted(TOOLS))
 def test_what_a_tool_of_ours_does_is_known_whatever_its_row_says(name: str) -> None:
     offer = Offer(
-        name=name, description="", parameters={}, call=TOOLS[name], effect=ToolEffect.READS
+        name=name,
+        description="",
+        parameters={},
+        call=TOOLS[name],
+        look=LOOKUPS.get(name),
+        effect=ToolEffect.READS,
     )
 
     assert only_reads(offer) is (name in {"get_issue", "list_comments", "recall"})

@@ -1,11 +1,10 @@
 """Tools that read and write the conversation on an item."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aether.rendering import is_blank
-from aether.tools.base import RefusedError, ToolContext, told
+from aether.tools.base import RefusedError, ToolContext, as_json, told
 
 DEFAULT_COMMENTS: Final = 30
 
@@ -28,7 +27,7 @@ async def list_comments(context: ToolContext, arguments: Mapping[str, Any]) -> s
     listed = await context.source.list_comments(await effects.outbound(), subject)
     comments = [one for one in listed if subject.audience or not one.is_restricted]
     newest = comments[-int(arguments.get("limit", DEFAULT_COMMENTS)) :]
-    return json.dumps(
+    return as_json(
         {
             "comments": [
                 {
@@ -42,6 +41,5 @@ async def list_comments(context: ToolContext, arguments: Mapping[str, Any]) -> s
             ],
             "left_out": len(comments) - len(newest),
             "restricted": len(listed) - len(comments),
-        },
-        ensure_ascii=False,
+        }
     )

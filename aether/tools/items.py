@@ -1,18 +1,17 @@
 """Tools that read and change issues and pull requests."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from aether.sources.base import ItemChanges, NewItem
-from aether.tools.base import RefusedError, ToolContext, told
+from aether.tools.base import RefusedError, ToolContext, as_json, told
 
 
 async def get_issue(context: ToolContext, arguments: Mapping[str, Any]) -> str:
     """The item as it is now, as JSON."""
     effects, subject = context.target(arguments)
     item = await context.source.read_item(await effects.outbound(), subject)
-    return json.dumps({"key": subject.key, **item}, ensure_ascii=False)
+    return as_json({"key": subject.key, **item})
 
 
 async def update_issue(context: ToolContext, arguments: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Stage 3: which agent works on an execution, and why."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aether.db import rows
@@ -47,6 +48,27 @@ async def assign(task: TaskDefinition) -> Assignment:
             agent=usable, reason=f"{usable.id} is the task's actor; nobody has {missing}"
         )
     return _fallback(task, actor)
+
+
+async def resume(task: TaskDefinition, agent_id: str | None) -> Assignment:
+    """The agent that began the run, whoever would be chosen now: the prompt is in its words.
+
+    ``agent_id`` is None where the fallback prompt began it.
+
+    Raises:
+        NotConfiguredError: the agent was deleted or disabled since.
+    """
+    agent = await Agent.get_or_none(id=agent_id) if agent_id is not None else None
+    if agent_id is not None and (agent is None or not agent.enabled):
+        why = "is disabled" if agent is not None else "was deleted"
+        raise NotConfiguredError(
+            f"agent {agent_id!r}, which began this run, {why}; a restart begins anew"
+        )
+    with suppress(NotConfiguredError):
+        chosen = await assign(task)
+        if (chosen.agent.id if chosen.agent else None) == agent_id:
+            return Assignment(agent=agent, reason=chosen.reason)
+    return Assignment(agent=agent, reason=f"{agent_id or 'the fallback prompt'} began this run")
 
 
 def _fallback(task: TaskDefinition, actor: Agent | None) -> Assignment:

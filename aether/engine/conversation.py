@@ -194,6 +194,15 @@ class Conversation:
         )
 
 
+async def has_begun(lease: Lease) -> bool:
+    """Whether this run has stored anything, and so is its agent's."""
+    found = await rows(
+        "SELECT 1 FROM execution_message WHERE execution_id = $1 AND run = $2 LIMIT 1",
+        lease.execution_id, lease.run,
+    )  # fmt: skip
+    return bool(found)
+
+
 async def load(lease: Lease, agent_id: str | None) -> Conversation:
     """What this run has stored so far; empty for a new one."""
     stored = await rows(

@@ -20,7 +20,7 @@ from aether.effects import ANSWER, Effects, call_timeout
 from aether.engine import approvals, limits, opening, settle
 from aether.engine import conversation as conversations
 from aether.engine.approvals import Asker
-from aether.engine.assign import Assignment, assign
+from aether.engine.assign import Assignment, assign, resume
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
 from aether.engine.known_secrets import learn_stored
@@ -255,7 +255,10 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     event = await completed(runtime, lease, source, told, delivery_id=delivery.id)
     if event is not told:
         execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
-    assignment = await assign(task)
+    if await conversations.has_begun(lease):
+        assignment = await resume(task, execution.agent_id)
+    else:
+        assignment = await assign(task)
     agent_id = assignment.agent.id if assignment.agent else None
     reason = opening.reason(assignment, task, event)
     effects = None

@@ -16,13 +16,18 @@ from aether.leases import Lease, fence
 from aether.llm import prompts
 from aether.llm.ask import Room
 from aether.llm.chat import Reply, Usage
-from aether.rendering import clean, is_blank, storable
+from aether.rendering import clean, is_blank, storable, with_notice
 from aether.vocabulary import ToolExecutionStatus
 
 Message = dict[str, Any]
 
 RAW: Final = "raw_arguments"
 """Beside a stored reply: each call's arguments as the model wrote them, readable or not."""
+ENDING: Final = "ending"
+"""Beside a stored reply: why its text is not whole, or is missing."""
+LEFT_OUT: Final = "left_out"
+"""Beside a stored reply: how many of its calls were dropped, being too many."""
+OURS: Final = frozenset({RAW, ENDING, LEFT_OUT})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class Conversation:
     def to_send(self) -> list[Message]:
         """What the model is shown: providers refuse blank replies, so they are left out."""
         return [
-            {name: value for name, value in one.items() if name != RAW}
+            {name: value for name, value in one.items() if name not in OURS}
             for one in self.messages
             if not _is_blank_reply(one)
         ]
@@ -92,13 +97,32 @@ class Conversation:
                 ]
         return []
 
+    @property
+    def left_out(self) -> int:
+        """How many calls of the last reply were dropped, while the model has not been told."""
+        if not self.messages or self.messages[-1].get("role") != "tool":
+            return 0
+        replies = (one for one in reversed(self.messages) if one.get("tool_calls"))
+        return int(next(replies, {}).get(LEFT_OUT, 0))
+
+    @property
+    def why_blank(self) -> str:
+        """Why the last reply holds no text, in brackets; empty where nobody knows."""
+        ending = self.messages[-1].get(ENDING) if self.messages else None
+        return f" ({ending})" if ending else ""
+
     def answer(self) -> str | None:
-        """The closing text, once the last message is a reply that asks for nothing."""
+        """The closing text, once the last message is a reply that asks for nothing.
+
+        One that was cut off says so at its end.
+        """
         last = self.messages[-1] if self.messages else {}
-        if last.get("role") == "assistant" and not last.get("tool_calls"):
-            text = last.get("content")
-            return text if isinstance(text, str) and not is_blank(text) else None
-        return None
+        if last.get("role") != "assistant" or last.get("tool_calls"):
+            return None
+        text, ending = last.get("content"), last.get(ENDING)
+        if not isinstance(text, str) or is_blank(text):
+            return None
+        return with_notice(text, f"*[Cut off: {ending}.]*") if ending else text
 
     async def begin(self, opening: Sequence[Message]) -> None:
         """Store the system prompt and the first user messages."""
@@ -120,6 +144,10 @@ class Conversation:
                 call.id: clean(call.arguments) if isinstance(call.arguments, str) else None
                 for call in reply.tool_calls
             }
+        if reply.ending:
+            message[ENDING] = reply.ending
+        if reply.left_out:
+            message[LEFT_OUT] = reply.left_out
         async with transaction():
             await fence(self.lease)
             await self._append(message, reply.usage)

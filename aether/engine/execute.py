@@ -26,7 +26,12 @@ from aether.engine.conversation import Conversation
 from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Offer, Toolbox, offers
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import changed_by_person, refused_by_person, run_call
+from aether.engine.tool_calls import (
+    after_last_round,
+    changed_by_person,
+    refused_by_person,
+    run_call,
+)
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -317,15 +322,19 @@ async def _recalled(run: Run) -> list[Recalled]:
 
 async def _converse(run: Run, talk: Conversation) -> str:
     """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
-    toolbox = await offers(run.assignment.agent, run.task, run.event)
     rounds = opening.most_rounds(run.runtime.settings, run.task)
     while (answer := talk.answer()) is None:
-        if talk.rounds > rounds:  # it called tools in the last call, which offered none
+        if talk.rounds > rounds and talk.open_calls():  # of the last call, which offered none
             return _last_words(talk)
+        # anew each time: a tool may be switched off, or held back, while the model thinks
+        toolbox = await offers(run.assignment.agent, run.task, run.event)
         await _run_calls(run, talk, toolbox)
+        if talk.left_out:
+            await talk.add_user(prompts.left_out_message(talk.left_out))
         if talk.blanks >= MOST_BLANKS:
             raise UpstreamError(
-                "the model returned an empty answer twice; nothing was posted", retryable=False
+                f"the model returned an empty answer twice{talk.why_blank}; nothing was posted",
+                retryable=False,
             )
         if talk.blanks and talk.messages[-1].get("role") == "assistant":
             await talk.add_user(prompts.empty_answer_message())
@@ -347,7 +356,9 @@ async def _run_calls(run: Run, talk: Conversation, toolbox: Toolbox) -> None:
         if verdict is None or verdict.status is ApprovalStatus.APPROVED:
             outcome = await run_call(call, raw, toolbox, context)
         elif verdict.arguments is None or verdict.is_refused:
-            outcome = refused_by_person(call, raw, verdict.reason)
+            outcome = refused_by_person(
+                call, raw if verdict.arguments is None else verdict.arguments, verdict.reason
+            )
         else:
             outcome = changed_by_person(
                 await run_call(call, verdict.arguments, toolbox, context), verdict.arguments
@@ -363,6 +374,8 @@ async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
     verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
     if not verdict.is_refused:
         return verdict.text
+    for call, raw in talk.open_calls():  # the text stood beside calls of the last round
+        await talk.add_tool_outcome(after_last_round(call, raw))
     await talk.add_user(prompts.refused_answer_message(verdict.reason))
     return None
 

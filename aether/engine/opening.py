@@ -6,6 +6,7 @@ Shared by the run itself and by a simulation of it; nothing here writes.
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from aether.config import Settings
@@ -18,6 +19,7 @@ from aether.llm.prompts import Message
 from aether.memory.search import Recalled, Visibility, recall_for_run
 from aether.models import TaskDefinition
 from aether.redact import Mask
+from aether.rendering import clean
 from aether.vocabulary import MemoryScope, ToolReach
 
 RECALL_SECONDS: Final = 30.0
@@ -71,13 +73,28 @@ def messages(
     A secret of ours that stands in it does not go to the model.
     """
     nonce = secrets.token_hex(8)
-    system = prompts.system_prompt(agent=assignment.agent, task=task)
-    remembered = prompts.memories_message(memories, nonce=nonce)
-    told = [] if remembered is None else [remembered]
-    told.append(prompts.event_message(event, extracted, nonce=nonce))
     mask = Mask(settings)
+    system = prompts.system_prompt(agent=assignment.agent, task=task)
+    remembered = prompts.memories_message(
+        [_without_secrets(one, mask) for one in memories], nonce=nonce
+    )
+    told = [] if remembered is None else [remembered]
+    told.append(prompts.event_message(_shown(event, mask), extracted, nonce=nonce))
     shown = [{**one, "content": mask.whole(one["content"])} for one in told]
     return [{"role": "system", "content": system}, *shown]
+
+
+def _shown(event: SourceEvent, mask: Mask) -> SourceEvent:
+    """The event without secrets in its long texts: of one that is cut in two, half would stay."""
+    subject = event.subject
+    if subject is not None:
+        subject = replace(subject, body=mask.whole(clean(subject.body)))
+    return replace(event, text=mask.whole(clean(event.text)), subject=subject)
+
+
+def _without_secrets(memory: Recalled, mask: Mask) -> Recalled:
+    content, passage = mask.whole(clean(memory.content)), mask.whole(clean(memory.passage))
+    return replace(memory, content=content, passage=passage)
 
 
 def most_rounds(settings: Settings, task: TaskDefinition) -> int:

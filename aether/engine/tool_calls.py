@@ -78,19 +78,28 @@ async def run_call(
     mask = Mask(context.settings)
     return replace(
         outcome,
-        text=mask.whole(outcome.text),
+        text=tool_result_text(mask.whole(outcome.text)),  # half a secret would not be known
         error=redact(outcome.error, context.settings) if outcome.error else None,
         duration_ms=int((time.monotonic() - started) * 1000),
     )
 
 
-def refused_by_person(call: Mapping[str, Any], raw: Any, reason: str | None) -> ToolOutcome:
+def refused_by_person(call: Mapping[str, Any], arguments: Any, reason: str | None) -> ToolOutcome:
     """The result of a call that a person refused."""
     told = f"a person refused this call: {reason}" if reason else "a person refused this call"
+    return _refused(call, arguments, told)
+
+
+def after_last_round(call: Mapping[str, Any], arguments: Any) -> ToolOutcome:
+    """The result of a call that came when no more tools were offered."""
+    return _refused(call, arguments, "the last round of calls is over")
+
+
+def _refused(call: Mapping[str, Any], arguments: Any, told: str) -> ToolOutcome:
     outcome = ToolOutcome(
         call_id=str(call["id"]),
         tool=clean(str(call["function"].get("name") or "")),
-        arguments=raw,
+        arguments=arguments,
         status=ToolExecutionStatus.REFUSED,
         text="",
         duration_ms=0,
@@ -120,6 +129,6 @@ def _ended(
     return replace(
         outcome,
         status=status,
-        text=tool_result_text(clean(text)),
+        text=clean(text),
         error=clean(error) if error else None,
     )

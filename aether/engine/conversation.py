@@ -27,7 +27,9 @@ ENDING: Final = "ending"
 """Beside a stored reply: why its text is not whole, or is missing."""
 LEFT_OUT: Final = "left_out"
 """Beside a stored reply: how many of its calls were dropped, being too many."""
-OURS: Final = frozenset({RAW, ENDING, LEFT_OUT})
+LAST: Final = "after_last_round"
+"""Beside a stored reply: that it was asked for without tools, so that its calls are not run."""
+OURS: Final = frozenset({RAW, ENDING, LEFT_OUT, LAST})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,12 @@ class Conversation:
         return []
 
     @property
+    def is_after_last_round(self) -> bool:
+        """Whether the last message is a reply that called tools though no more were offered."""
+        last = self.messages[-1] if self.messages else {}
+        return bool(last.get("tool_calls") and last.get(LAST))
+
+    @property
     def left_out(self) -> int:
         """How many calls of the last reply were dropped, while the model has not been told."""
         if not self.messages or self.messages[-1].get("role") != "tool":
@@ -136,8 +144,11 @@ class Conversation:
         """Store one more message of ours."""
         await self.begin([message])
 
-    async def add_reply(self, reply: Reply) -> None:
-        """Store a reply and what it cost, in one transaction."""
+    async def add_reply(self, reply: Reply, *, is_last: bool = False) -> None:
+        """Store a reply and what it cost, in one transaction.
+
+        ``is_last``: its rounds are over, and it was asked for without tools.
+        """
         message = dict(reply.message)
         if reply.tool_calls:
             message[RAW] = {
@@ -148,6 +159,8 @@ class Conversation:
             message[ENDING] = reply.ending
         if reply.left_out:
             message[LEFT_OUT] = reply.left_out
+        if is_last:
+            message[LAST] = True
         async with transaction():
             await fence(self.lease)
             await self._append(message, reply.usage)

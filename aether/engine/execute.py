@@ -324,7 +324,7 @@ async def _converse(run: Run, talk: Conversation) -> str:
     """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
     rounds = opening.most_rounds(run.runtime.settings, run.task)
     while (answer := talk.answer()) is None:
-        if talk.rounds > rounds and talk.open_calls():  # of the last call, which offered none
+        if talk.is_after_last_round:
             return _last_words(talk)
         # anew each time: a tool may be switched off, or held back, while the model thinks
         toolbox = await offers(run.assignment.agent, run.task, run.event)
@@ -338,8 +338,9 @@ async def _converse(run: Run, talk: Conversation) -> str:
             )
         if talk.blanks and talk.messages[-1].get("role") == "assistant":
             await talk.add_user(prompts.empty_answer_message())
-        tools = _to_model(toolbox.offered) if talk.rounds < rounds else None
-        await _ask(run, talk, tools)
+        is_last = talk.rounds >= rounds
+        tools = None if is_last else _to_model(toolbox.offered)
+        await _ask(run, talk, tools, is_last=is_last)
     return answer
 
 
@@ -390,7 +391,9 @@ def _last_words(talk: Conversation) -> str:
     return text
 
 
-async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:
+async def _ask(
+    run: Run, talk: Conversation, tools: list[dict[str, Any]] | None, *, is_last: bool
+) -> None:
     agent = run.assignment.agent
     settings = run.runtime.settings
     await limits.check(task=run.task, agent=agent, project=run.project, lease=run.lease)
@@ -409,7 +412,7 @@ async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None)
             on_again=speech.begin_again,
         )
     reached("model answered")
-    await talk.add_reply(reply)
+    await talk.add_reply(reply, is_last=is_last)
     reached("reply stored")
 
 

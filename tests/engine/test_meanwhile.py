@@ -146,6 +146,21 @@ async def test_tools_that_went_meanwhile_are_not_run_though_they_were_approved(
     assert close.error == "close_issue is withheld from this run: it is switched off"
 
 
+async def test_an_approved_call_is_run_though_the_task_has_fewer_rounds_now(
+    world: World,
+) -> None:
+    read = Reply.calls(CALL("get_issue", {}, "c0"))
+    await waiting(world, read, LABEL, Reply.text("Labelled."))
+    await TaskDefinition.filter(id="triage").update(max_tool_rounds=1)
+
+    done = await approve(world, *await pending())
+
+    assert (done.status, world.labels(), world.comments()) == (
+        "succeeded", ["bug"], ["Labelled."],
+    )  # fmt: skip
+    assert "tools" not in world.model.requests[-1]
+
+
 async def test_a_person_s_change_reaches_no_farther_than_the_agent_may(world: World) -> None:
     world.github.add_issue(base.REPO, 99, "Other", "It is fine.")
     await waiting(world)

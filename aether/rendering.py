@@ -78,10 +78,15 @@ def shorten(text: str, limit: int) -> str:
     notice = NOTICE.format(left=len(text) + left)  # as long as any that follows
     room = limit - len(notice) - len(BLANK_LINE) - len("\n") - _longest_fence(text)
     kept = _cut(text, max(room, 0))
-    fence = _open_fence(kept)
-    closed = f"{kept}\n{fence}" if fence else kept
     told = NOTICE.format(left=len(text) - len(kept) + left)
-    return f"{closed}{BLANK_LINE}{told}" if closed else told
+    return with_notice(kept, told) if kept else told
+
+
+def with_notice(text: str, notice: str) -> str:
+    """``text`` and ``notice`` below it; a code block that the text ends in is closed first."""
+    kept = text.rstrip()
+    fence = _open_fence(kept)
+    return f"{kept}\n{fence}{BLANK_LINE}{notice}" if fence else f"{kept}{BLANK_LINE}{notice}"
 
 
 def _cut(text: str, room: int) -> str:

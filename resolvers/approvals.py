@@ -10,6 +10,7 @@ from aether.engine.arguments import BadArgumentsError, read_arguments
 from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, NotFoundError
 from aether.models import Approval, ToolDefinition
+from aether.rendering import is_blank
 from aether.vocabulary import ApprovalKind, ApprovalStatus
 from resolvers.fields import Input, JsonObject, Page, Positive, Reference, RowId, Text
 from resolvers.rows import LARGEST_LOG_ID, PageOf, criteria, find, page, pages
@@ -61,7 +62,8 @@ async def approve(id: int, told: Approving) -> Approval:
 
     Raises:
         NotFoundError: no approval has this id.
-        InvalidInputError: the arguments are not what the tool takes, or it is no tool call.
+        InvalidInputError: the arguments are not what the tool takes, or it is no tool call; the
+            text is blank, or it is no answer.
         ConflictError: it is not pending any more.
     """
     approval = await get_approval(id)
@@ -69,6 +71,8 @@ async def approve(id: int, told: Approving) -> Approval:
         await _check(approval, told.arguments)
     if told.text is not None and approval.kind is not ApprovalKind.ANSWER:
         raise InvalidInputError("text", "is for answers; a tool call has arguments")
+    if told.text is not None and is_blank(told.text):
+        raise InvalidInputError("text", "must hold something to read")
     is_changed = told.arguments is not None or told.text is not None
     status = ApprovalStatus.CHANGED if is_changed else ApprovalStatus.APPROVED
     await stage.decide(runtime(), id, status, arguments=told.arguments, text=told.text)

@@ -1,14 +1,16 @@
 """Task definitions: list, read, create, change, delete."""
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.types import Strict
 
 from aether import audit
 from aether.db import row, transaction
 from aether.errors import NotFoundError
 from aether.models import TaskDefinition, TriggerTaskMapping
+from aether.tools import TOOLS
 from aether.vocabulary import AnswerMode, MemoryScope, ToolReach
 from resolvers.fields import (
     ABSENT,
@@ -26,6 +28,7 @@ from resolvers.rows import (
     All,
     KeyId,
     KeyRef,
+    Label,
     Names,
     absent,
     change,
@@ -47,6 +50,26 @@ Seconds = Annotated[int, Strict(), Field(ge=1, le=86_400), INTEGRAL]
 Minutes = Annotated[int, Strict(), Field(ge=1, le=525_600), INTEGRAL]
 """Up to a year."""
 Runs = Annotated[int, Strict(), Field(ge=1, le=100_000), INTEGRAL]
+ASKED_ABOUT: Final = rf"^(\*|mcp_.*|{'|'.join(sorted(TOOLS))})$"
+
+
+def _asked_about(value: str) -> str:
+    if not re.fullmatch(ASKED_ABOUT[1:-1], value):
+        raise ValueError("must be '*', a built-in tool such as close_issue, or begin with mcp_")
+    return value
+
+
+Asked = Annotated[
+    list[
+        Annotated[
+            Label,
+            AfterValidator(_asked_about),
+            Field(json_schema_extra={"pattern": ASKED_ABOUT}),
+        ]
+    ],
+    Field(max_length=200),
+]
+"""Tools whose calls a person sees first. A name that is none would leave what was meant unasked."""
 Answering = Annotated[AnswerMode, Strict(strict=False)]
 
 
@@ -66,7 +89,7 @@ class NewTask(Input):
     timeout_seconds: Seconds | None = None
     answer_mode: Answering = AnswerMode.ADD
     approve_answer: Flag = False
-    approve_tools: Names = []
+    approve_tools: Asked = []
     approval_timeout_minutes: Minutes | None = None
     cancel_on_close: Flag = False
     cancel_on_newer: Flag = False
@@ -93,7 +116,7 @@ class TaskChanges(Input):
     timeout_seconds: Seconds | None = ABSENT
     answer_mode: Answering = ABSENT
     approve_answer: Flag = ABSENT
-    approve_tools: Names = ABSENT
+    approve_tools: Asked = ABSENT
     approval_timeout_minutes: Minutes | None = ABSENT
     cancel_on_close: Flag = ABSENT
     cancel_on_newer: Flag = ABSENT

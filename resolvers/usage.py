@@ -34,7 +34,7 @@ class UsageFilter(Input):
 
 # A run's calls are counted by when it was created, a chat's by when it was made.
 # Sums of bigint are numeric, so they do not end at 64 bits. An execution that waits for its first
-# worker has no agent yet, and counts for none.
+# worker, or for its turn, has no agent yet, and counts for none.
 _SUMS: Final = """
 SELECT agent_id, count(status) AS tasks,
   count(*) FILTER (WHERE status = 'succeeded') AS tasks_completed,
@@ -46,7 +46,7 @@ FROM (
   SELECT agent_id, status, llm_calls, tool_calls, prompt_tokens, completion_tokens, cost_usd,
     created_at
   FROM task_execution
-  WHERE NOT (status = 'queued' AND agent_id IS NULL AND agent_reason IS NULL)
+  WHERE NOT (status = 'queued' AND agent_id IS NULL AND llm_calls = 0)
   UNION ALL
   SELECT agent_id, NULL, 1, tool_calls, prompt_tokens, completion_tokens, cost_usd, created_at
   FROM llm_call

@@ -132,7 +132,9 @@ async def approved_answer(asker: Asker, position: int, text: str) -> Verdict:
     if key not in decided and not asker.task.approve_answer:
         return Verdict(status=ApprovalStatus.APPROVED, text=text)
     if key not in decided:
-        answers = [one for name, one in decided.items() if ":answer:" in name]
+        answers = [
+            one for name, one in decided.items() if name.startswith(f"{asker.lease.run}:answer:")
+        ]
         if sum(one.is_refused for one in answers) >= MOST_REFUSED:
             raise ForbiddenError(f"its answer was refused {MOST_REFUSED} times")
         await ask(asker, [Request(key=key, kind=ApprovalKind.ANSWER, text=text)])

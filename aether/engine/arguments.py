@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aether.errors import InvalidInputError
+from aether.llm.chat import CUT_OFF
 from aether.sources.reading import decode_json
 from aether.tools.mcp_parameters import told_arguments
 from aether.tools.schemas import TooInvolvedError, problems
@@ -29,6 +30,11 @@ def read_arguments(
         values: dict[str, Any] = {}
     else:
         text = raw if isinstance(raw, str) else json.dumps(raw)
+        if text.endswith(CUT_OFF):
+            raise BadArgumentsError(
+                "arguments: your reply reached the output limit before their end; call again, and "
+                "write less at once. The tool was not run."
+            )
         try:
             values = decode_json(text.encode(errors="replace"), field="arguments")
         except InvalidInputError as error:

@@ -22,31 +22,6 @@ class Assignment:
     reason: str
 
 
-async def begun_by(lease: Lease) -> Assignment | None:
-    """Whoever began this run, as long as they may go on: its conversation is theirs.
-
-    None where nothing has been said yet, and once that agent is deleted or disabled.
-    """
-    begun = await row(BEGUN, lease.execution_id, lease.run)
-    if begun is None:
-        return None
-    agent = None
-    if begun["agent_id"] is not None:
-        agent = await Agent.get_or_none(id=begun["agent_id"], enabled=True)
-        if agent is None:
-            return None
-    return Assignment(agent=agent, reason=str(begun["reason"]))
-
-
-BEGUN: Final = """
-SELECT agent_id, detail->>'agent_reason' AS reason FROM audit_entry
-WHERE execution_id = $1 AND action = 'task.started' AND (detail->>'run')::int = $2
-  AND EXISTS (SELECT 1 FROM execution_message AS said
-    WHERE said.execution_id = $1 AND said.run = $2)
-ORDER BY id DESC LIMIT 1
-"""
-
-
 async def assign(task: TaskDefinition) -> Assignment:
     """The task's actor, else whoever has most of its required capabilities, else the fallback.
 
@@ -86,6 +61,30 @@ def _why_not(usable: Agent | None, actor: Agent | None, lacks: frozenset[str]) -
 
 def _absent(actor: Agent | None) -> str:
     return "is disabled" if actor is not None else "does not exist"
+
+
+async def resume(lease: Lease, agent_id: str | None) -> Assignment:
+    """The agent that began the run, whoever would be chosen now: the prompt is in its words.
+
+    ``agent_id`` is None where the fallback prompt began it. The reason is the one told then.
+
+    Raises:
+        NotConfiguredError: the agent was deleted or disabled since.
+    """
+    agent = await Agent.get_or_none(id=agent_id) if agent_id is not None else None
+    if agent_id is not None and (agent is None or not agent.enabled):
+        why = "is disabled" if agent is not None else "was deleted"
+        raise NotConfiguredError(
+            f"agent {agent_id!r}, which began this run, {why}; a restart begins anew"
+        )
+    begun = await row(
+        """SELECT detail->>'agent_reason' AS reason FROM audit_entry
+           WHERE execution_id = $1 AND action = 'task.started' AND (detail->>'run')::int = $2
+           ORDER BY id LIMIT 1""",
+        lease.execution_id, lease.run,
+    )  # fmt: skip
+    reason = begun["reason"] if begun else f"{agent_id or 'the fallback prompt'} began this run"
+    return Assignment(agent=agent, reason=reason)
 
 
 def _fallback(task: TaskDefinition, actor: Agent | None) -> Assignment:

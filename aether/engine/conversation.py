@@ -16,13 +16,20 @@ from aether.leases import Lease, fence
 from aether.llm import prompts
 from aether.llm.ask import Room
 from aether.llm.chat import Reply, Usage
-from aether.rendering import clean, is_blank, storable
+from aether.rendering import clean, is_blank, storable, with_notice
 from aether.vocabulary import ToolExecutionStatus
 
 Message = dict[str, Any]
 
 RAW: Final = "raw_arguments"
 """Beside a stored reply: each call's arguments as the model wrote them, readable or not."""
+ENDING: Final = "ending"
+"""Beside a stored reply: why its text is not whole, or is missing."""
+LEFT_OUT: Final = "left_out"
+"""Beside a stored reply: how many of its calls were dropped, being too many."""
+LAST: Final = "after_last_round"
+"""Beside a stored reply: that it was asked for without tools, so that its calls are not run."""
+OURS: Final = frozenset({RAW, ENDING, LEFT_OUT, LAST})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,7 @@ class Conversation:
     def to_send(self) -> list[Message]:
         """What the model is shown: providers refuse blank replies, so they are left out."""
         return [
-            {name: value for name, value in one.items() if name != RAW}
+            {name: value for name, value in one.items() if name not in OURS}
             for one in self.messages
             if not _is_blank_reply(one)
         ]
@@ -92,13 +99,38 @@ class Conversation:
                 ]
         return []
 
-    def answer(self) -> str | None:
-        """The closing text, once the last message is a reply that asks for nothing."""
+    @property
+    def is_after_last_round(self) -> bool:
+        """Whether the last message is a reply that called tools though no more were offered."""
         last = self.messages[-1] if self.messages else {}
-        if last.get("role") == "assistant" and not last.get("tool_calls"):
-            text = last.get("content")
-            return text if isinstance(text, str) and not is_blank(text) else None
-        return None
+        return bool(last.get("tool_calls") and last.get(LAST))
+
+    @property
+    def left_out(self) -> int:
+        """How many calls of the last reply were dropped, while the model has not been told."""
+        if not self.messages or self.messages[-1].get("role") != "tool":
+            return 0
+        replies = (one for one in reversed(self.messages) if one.get("tool_calls"))
+        return int(next(replies, {}).get(LEFT_OUT, 0))
+
+    @property
+    def why_blank(self) -> str:
+        """Why the last reply holds no text, in brackets; empty where nobody knows."""
+        ending = self.messages[-1].get(ENDING) if self.messages else None
+        return f" ({ending})" if ending else ""
+
+    def answer(self) -> str | None:
+        """The closing text, once the last message is a reply that asks for nothing.
+
+        One that was cut off says so at its end.
+        """
+        last = self.messages[-1] if self.messages else {}
+        if last.get("role") != "assistant" or last.get("tool_calls"):
+            return None
+        text, ending = last.get("content"), last.get(ENDING)
+        if not isinstance(text, str) or is_blank(text):
+            return None
+        return with_notice(text, f"*[Cut off: {ending}.]*") if ending else text
 
     async def begin(self, opening: Sequence[Message]) -> None:
         """Store the system prompt and the first user messages."""
@@ -112,14 +144,23 @@ class Conversation:
         """Store one more message of ours."""
         await self.begin([message])
 
-    async def add_reply(self, reply: Reply) -> None:
-        """Store a reply and what it cost, in one transaction."""
+    async def add_reply(self, reply: Reply, *, is_last: bool = False) -> None:
+        """Store a reply and what it cost, in one transaction.
+
+        ``is_last``: its rounds are over, and it was asked for without tools.
+        """
         message = dict(reply.message)
         if reply.tool_calls:
             message[RAW] = {
                 call.id: clean(call.arguments) if isinstance(call.arguments, str) else None
                 for call in reply.tool_calls
             }
+        if reply.ending:
+            message[ENDING] = reply.ending
+        if reply.left_out:
+            message[LEFT_OUT] = reply.left_out
+        if is_last:
+            message[LAST] = True
         async with transaction():
             await fence(self.lease)
             await self._append(message, reply.usage)
@@ -192,6 +233,15 @@ class Conversation:
                 **({"error": outcome.error} if outcome.error else {}),
             },
         )
+
+
+async def has_begun(lease: Lease) -> bool:
+    """Whether this run has stored anything, and so is its agent's."""
+    found = await rows(
+        "SELECT 1 FROM execution_message WHERE execution_id = $1 AND run = $2 LIMIT 1",
+        lease.execution_id, lease.run,
+    )  # fmt: skip
+    return bool(found)
 
 
 async def load(lease: Lease, agent_id: str | None) -> Conversation:

@@ -20,13 +20,14 @@ from aether.effects import ANSWER, Effects, call_timeout
 from aether.engine import approvals, limits, opening, settle
 from aether.engine import conversation as conversations
 from aether.engine.approvals import Asker
-from aether.engine.assign import Assignment, assign, begun_by
+from aether.engine.assign import Assignment, assign, resume
 from aether.engine.complete import completed
 from aether.engine.conversation import Conversation
 from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Offer, Toolbox, offers
 from aether.engine.reply_calls import Asked, outcomes
 from aether.engine.runtime import Runtime
+from aether.engine.tool_calls import after_last_round
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -255,8 +256,9 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     event = await completed(runtime, lease, source, told, delivery_id=delivery.id)
     if event is not told:
         execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
-    assignment = await begun_by(lease)
-    if assignment is None:
+    if await conversations.has_begun(lease):
+        assignment = await resume(lease, execution.agent_id)
+    else:
         assignment = opening.explained(await assign(task), task, event)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None
@@ -315,20 +317,25 @@ async def _recalled(run: Run) -> list[Recalled]:
 
 async def _converse(run: Run, talk: Conversation) -> str:
     """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
-    toolbox = await offers(run.assignment.agent, run.task, run.event)
     rounds = opening.most_rounds(run.runtime.settings, run.task)
     while (answer := talk.answer()) is None:
-        if talk.rounds > rounds:  # it called tools in the last call, which offered none
+        if talk.is_after_last_round:
             return _last_words(talk)
+        # anew each time: a tool may be switched off, or held back, while the model thinks
+        toolbox = await offers(run.assignment.agent, run.task, run.event)
         await _run_calls(run, talk, toolbox)
+        if talk.left_out:
+            await talk.add_user(prompts.left_out_message(talk.left_out))
         if talk.blanks >= MOST_BLANKS:
             raise UpstreamError(
-                "the model returned an empty answer twice; nothing was posted", retryable=False
+                f"the model returned an empty answer twice{talk.why_blank}; nothing was posted",
+                retryable=False,
             )
         if talk.blanks and talk.messages[-1].get("role") == "assistant":
             await talk.add_user(prompts.empty_answer_message())
-        tools = _to_model(toolbox.offered) if talk.rounds < rounds else None
-        await _ask(run, talk, tools)
+        is_last = talk.rounds >= rounds
+        tools = None if is_last else _to_model(toolbox.offered)
+        await _ask(run, talk, tools, is_last=is_last)
     return answer
 
 
@@ -357,6 +364,8 @@ async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
     verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
     if not verdict.is_refused:
         return verdict.text
+    for call, raw in talk.open_calls():  # the text stood beside calls of the last round
+        await talk.add_tool_outcome(after_last_round(call, raw))
     await talk.add_user(prompts.refused_answer_message(verdict.reason))
     return None
 
@@ -371,7 +380,9 @@ def _last_words(talk: Conversation) -> str:
     return text
 
 
-async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None) -> None:
+async def _ask(
+    run: Run, talk: Conversation, tools: list[dict[str, Any]] | None, *, is_last: bool
+) -> None:
     agent = run.assignment.agent
     settings = run.runtime.settings
     await limits.check(task=run.task, agent=agent, project=run.project, lease=run.lease)
@@ -390,7 +401,7 @@ async def _ask(run: Run, talk: Conversation, tools: list[dict[str, Any]] | None)
             on_again=speech.begin_again,
         )
     reached("model answered")
-    await talk.add_reply(reply)
+    await talk.add_reply(reply, is_last=is_last)
     reached("reply stored")
 
 

@@ -74,7 +74,8 @@ async def check(
     agent_id = agent.id if agent else None
     for limit in limits:
         if limit.is_reached:
-            await _tell(limit, "reached", agent_id, execution_id)
+            if await _tell(limit, "reached", agent_id, execution_id):
+                log.warning("a limit is reached: %s", limit)
             raise LimitReachedError(f"{limit}; nothing more is spent")
     for limit in limits:
         if limit.is_near and await _tell(limit, "near", agent_id, execution_id):
@@ -87,7 +88,7 @@ async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) 
     Takes part in the fenced transaction that has written the execution's agent and the reason
     for it; the locks make others wait who ask at the same time. Who has no reason was claimed and
     has yet to ask: it does not count, or a crowd that asks again and again would keep itself
-    from ever getting on.
+    from ever getting on. One that has not begun loses its agent again; a begun run keeps it.
     """
     for scope, owner in (("agent", agent), ("project", project)):
         if owner is None or owner.max_concurrent_runs is None:
@@ -103,12 +104,14 @@ async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) 
             reason = f"waits: {scope} {owner.pk} has {counted['n']} runs at work"
             await rows(
                 """UPDATE task_execution SET status = $3, lease_until = NULL, enqueued_at = NULL,
-                     agent_id = NULL, agent_reason = $4,
+                     agent_id = CASE WHEN EXISTS (SELECT 1 FROM execution_message
+                         WHERE execution_id = $1 AND run = $7) THEN agent_id END,
+                     agent_reason = $4,
                      run_after = now() + least(make_interval(secs => $6),
                        greatest(make_interval(secs => $5), (now() - created_at) / 10))
                    WHERE id = $1 AND lease_token = $2""",
                 lease.execution_id, lease.token, ExecutionStatus.QUEUED, reason, TURN_SECONDS,
-                LONGEST_TURN_SECONDS,
+                LONGEST_TURN_SECONDS, lease.run,
             )  # fmt: skip
             return False
     return True
@@ -173,12 +176,12 @@ def _bounds(
 
 
 async def _tell(limit: _Limit, level: str, agent_id: str | None, execution_id: int | None) -> bool:
-    """Write it to the audit log, once a period; whether it was now."""
+    """Write it to the audit log, once a period and bound; whether it was now."""
     async with transaction():
         first = await rows(
             """INSERT INTO limit_notice (of, "limit", period, level, created_at)
                VALUES ($1, $2, $3, $4, now()) ON CONFLICT DO NOTHING RETURNING id""",
-            limit.of, limit.name, limit.period, level,
+            limit.of, limit.name, f"{limit.period}: {limit.bound:f}"[:64], level,
         )  # fmt: skip
         if first:
             await audit.record(

@@ -65,6 +65,7 @@ async def _outcome(asked: Asked, tools: Toolbox) -> ToolOutcome:
     if verdict is None or verdict.status is ApprovalStatus.APPROVED:
         return await run_call(call, asked.raw, tools, asked.context)
     if verdict.arguments is None or verdict.is_refused:
-        return refused_by_person(call, asked.raw, verdict.reason)
+        wanted = asked.raw if verdict.arguments is None else verdict.arguments
+        return refused_by_person(call, wanted, verdict.reason)
     outcome = await run_call(call, verdict.arguments, tools, asked.context)
     return changed_by_person(outcome, verdict.arguments)

@@ -47,25 +47,26 @@ async def succeed(lease: Lease, *, text: str, url: str | None, summarize: bool =
 
 
 async def failure(lease: Lease, settings: Settings, error: AetherError) -> None:
-    """Write a failed try: wait for the next where it may pass and tries are left, else fail."""
+    """Write a failed try: wait for the next where it may pass and tries are left, else fail.
+
+    One that is to be cancelled is cancelled.
+    """
     tries = lease.tries + 1
     text = redact(clean(str(error)), settings)
     if error.retryable and tries < settings.max_tries:
-        if not await _retry(lease, tries, text, error):
-            await cancel(lease)  # that was asked for meanwhile; nothing if the lease is lost
+        is_written = await _retry(lease, tries, text, error)
     else:
         told = text if not error.retryable else f"{text} (tried {tries} times)"
-        await _fail(lease, tries, told, error.code)
+        is_written = await _fail(lease, tries, told, error.code)
+    if not is_written:
+        await cancel(lease)  # that was asked for meanwhile; nothing if the lease is lost
 
 
 async def fail_crashed(lease: Lease) -> None:
-    """Fail an execution whose workers kept dying."""
-    await _fail(
-        lease,
-        lease.tries,
-        f"its worker died or stopped answering {lease.tries} times",
-        ErrorCode.INTERNAL,
-    )
+    """Fail an execution whose workers kept dying; cancel it if that was asked for."""
+    text = f"its worker died or stopped answering {lease.tries} times"
+    if not await _fail(lease, lease.tries, text, ErrorCode.INTERNAL):
+        await cancel(lease)
 
 
 async def cancel(lease: Lease) -> None:
@@ -108,13 +109,14 @@ async def _retry(lease: Lease, tries: int, text: str, error: AetherError) -> boo
     return True
 
 
-async def _fail(lease: Lease, tries: int, text: str, code: ErrorCode) -> None:
+async def _fail(lease: Lease, tries: int, text: str, code: ErrorCode) -> bool:
+    """Whether it was written; not for a run that is to be cancelled, or is somebody else's."""
     async with transaction():
         ended = await row(
             """UPDATE task_execution SET status = $3, tries = $4, error = $5, error_code = $6,
                  lease_until = NULL, finished_at = now()
                WHERE id = $1 AND lease_token = $2 AND status = 'running'
-               RETURNING agent_id, task_id""",
+                 AND NOT cancel_requested RETURNING agent_id, task_id""",
             lease.execution_id, lease.token, ExecutionStatus.FAILED, tries, text, code,
         )  # fmt: skip
         if ended is not None:
@@ -124,4 +126,7 @@ async def _fail(lease: Lease, tries: int, text: str, code: ErrorCode) -> None:
                 execution_id=lease.execution_id,
                 detail={"error": text, "code": code, "tries": tries, "task_id": ended["task_id"]},
             )
+    if ended is None:
+        return False
     log.error("execution %s failed: %s", lease.execution_id, text)
+    return True

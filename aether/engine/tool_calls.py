@@ -102,13 +102,22 @@ async def outcome_of(
     )
 
 
-def refused_by_person(call: Mapping[str, Any], raw: Any, reason: str | None) -> ToolOutcome:
+def refused_by_person(call: Mapping[str, Any], arguments: Any, reason: str | None) -> ToolOutcome:
     """The result of a call that a person refused."""
     told = f"a person refused this call: {reason}" if reason else "a person refused this call"
+    return _refused(call, arguments, told)
+
+
+def after_last_round(call: Mapping[str, Any], arguments: Any) -> ToolOutcome:
+    """The result of a call that came when no more tools were offered."""
+    return _refused(call, arguments, "the last round of calls is over")
+
+
+def _refused(call: Mapping[str, Any], arguments: Any, told: str) -> ToolOutcome:
     outcome = ToolOutcome(
         call_id=str(call["id"]),
         tool=clean(str(call["function"].get("name") or "")),
-        arguments=raw,
+        arguments=arguments,
         status=ToolExecutionStatus.REFUSED,
         text="",
         duration_ms=0,

@@ -26,7 +26,10 @@ class Room:
 
 def models(settings: Settings, model: str | None, fallbacks: Sequence[str]) -> list[str | None]:
     """Which models to ask, in order: the agent's own or LLM_MODEL, the agent's fallbacks, ours."""
-    return list(dict.fromkeys([model, *fallbacks, *settings.llm_fallback_models]))
+    named: dict[str | None, str | None] = {}
+    for one in (model, *fallbacks, *settings.llm_fallback_models):
+        named.setdefault(one or settings.llm_model, one)
+    return list(named.values())
 
 
 async def ask(
@@ -52,11 +55,12 @@ async def ask(
         on_again: called before every further attempt: what ``on_text`` has heard is void.
 
     Raises:
-        NotConfiguredError, UpstreamError: none gave one; what the first of them met.
+        NotConfiguredError, UpstreamError: none gave one; what the first of them met. Where that
+            will not pass and what another one met may, both are told, and it may pass.
     """
-    first: AetherError | None = None
+    met: list[AetherError] = []
     for model in models:
-        if first is not None and on_again is not None:
+        if met and on_again is not None:
             on_again()
         try:
             return await _fitted(
@@ -72,10 +76,23 @@ async def ask(
         except (NotConfiguredError, UpstreamError) as error:
             if len(models) > 1:
                 log.warning("the model %r gave no reply: %s", model or settings.llm_model, error)
-            first = first or error
-    if first is None:
+            met.append(error)
+    if not met:
         raise ValueError("no model to ask")
-    raise first
+    raise _told(met)
+
+
+def _told(met: Sequence[AetherError]) -> AetherError:
+    """The first failure, or that which may pass, until the first of all the waits is over."""
+    passing = [one for one in met if one.retryable]
+    if not passing:
+        return met[0]
+    waits = [one.retry_after for one in passing if one.retry_after is not None]
+    first = "" if met[0].retryable else f"{met[0]}; "
+    status = passing[0].status if isinstance(passing[0], UpstreamError) else None
+    return UpstreamError(
+        f"{first}{passing[0]}", status=status, retry_after=min(waits, default=None)
+    )
 
 
 async def _fitted(

@@ -157,6 +157,15 @@ def empty_answer_message() -> Message:
     }
 
 
+def left_out_message(left_out: int) -> Message:
+    """Tells of calls that were not run because the reply held too many."""
+    return {
+        "role": "user",
+        "content": f"Your last reply held too many calls: the last {left_out} were not run. Make "
+        "them again if they are still wanted, fewer at once.",
+    }
+
+
 def refused_answer_message(reason: str | None) -> Message:
     """Asks for another answer after a person refused the last one."""
     why = f" The reason given: {_line(reason)}" if reason else ""

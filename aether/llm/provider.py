@@ -34,6 +34,9 @@ OTHER_LOGINS: Final = frozenset(
 """Providers that log in by a machine's identity too: no variable proves that a key is missing."""
 
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
+_USED_UP: Final = frozenset({"insufficient_quota", "budget_exceeded"})
+"""OpenAI's and LiteLLM's words for money that is spent; the first comes as a 429.
+https://platform.openai.com/docs/guides/error-codes"""
 _NO_SUCH_KEY: Final = re.compile(r"Missing credentials|^No connected db\.")
 """A LiteLLM proxy without a database answers 400, ``No connected db.``, to a key but its own."""
 
@@ -187,6 +190,9 @@ def _is_too_long(error: Exception, status: Any, text: str) -> bool:
 def _is_final(error: Exception, status: Any) -> bool:
     if isinstance(error, litellm().exceptions.BadRequestError):
         return True  # LiteLLM's own refusals are such, whatever status they carry
+    body = getattr(error, "body", None)
+    if isinstance(body, dict) and _USED_UP & {str(body.get("code")), str(body.get("type"))}:
+        return True
     return isinstance(status, int) and 400 <= status < 500 and status not in _MAY_PASS
 
 

@@ -30,7 +30,7 @@ class LimitNotice(Model):
     id = fields.BigIntField(primary_key=True)
     of = fields.CharField(200)  # "agent pm_sarah"
     limit = fields.CharField(64)  # the field's name
-    period = fields.CharField(64)  # a day, a month, or an execution's run
+    period = fields.CharField(64)  # a day, a month, or an execution's run; then the bound
     level = fields.CharField(8)  # near, reached
     created_at = fields.DatetimeField(auto_now_add=True)
 

@@ -1,5 +1,6 @@
 """What a tool is: a function of a context and checked arguments that gives the model a text."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from aether.effects import Effects, Outcome
 from aether.errors import AetherError, ErrorCode
 from aether.events import Subject
 from aether.leases import Lease
+from aether.rendering import storable
 from aether.sources.base import KeyedSource, Source
 from aether.vocabulary import EffectStatus, ToolReach
 
@@ -64,6 +66,11 @@ class ToolContext:
 
 
 Tool = Callable[[ToolContext, Mapping[str, Any]], Awaitable[str]]
+
+
+def as_json(value: Any) -> str:
+    """What a tool gives as data: JSON without what no database and no model takes."""
+    return json.dumps(storable(value), ensure_ascii=False)
 
 
 def told(outcome: Outcome, done: str) -> str:

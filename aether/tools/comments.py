@@ -1,13 +1,12 @@
 """Tools that read and write the conversation on an item."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aether.events import Subject
 from aether.rendering import is_blank
 from aether.sources.base import Outbound, Source
-from aether.tools.base import RefusedError, ToolContext, told
+from aether.tools.base import RefusedError, ToolContext, as_json, told
 
 DEFAULT_COMMENTS: Final = 30
 
@@ -37,7 +36,7 @@ async def read(
     listed = await source.list_comments(client, subject)
     comments = [one for one in listed if subject.audience or not one.is_restricted]
     newest = comments[-int(arguments.get("limit", DEFAULT_COMMENTS)) :]
-    return json.dumps(
+    return as_json(
         {
             "comments": [
                 {
@@ -51,6 +50,5 @@ async def read(
             ],
             "left_out": len(comments) - len(newest),
             "restricted": len(listed) - len(comments),
-        },
-        ensure_ascii=False,
+        }
     )

@@ -1,12 +1,11 @@
 """Tools that read and change issues and pull requests."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from aether.events import Subject
 from aether.sources.base import ItemChanges, NewItem, Outbound, Source
-from aether.tools.base import RefusedError, ToolContext, told
+from aether.tools.base import RefusedError, ToolContext, as_json, told
 
 
 async def get_issue(context: ToolContext, arguments: Mapping[str, Any]) -> str:
@@ -18,7 +17,7 @@ async def get_issue(context: ToolContext, arguments: Mapping[str, Any]) -> str:
 async def read(source: Source, client: Outbound, subject: Subject) -> str:
     """What ``get_issue`` gives; needs no run."""
     item = await source.read_item(client, subject)
-    return json.dumps({"key": subject.key, **item}, ensure_ascii=False)
+    return as_json({"key": subject.key, **item})
 
 
 async def update_issue(context: ToolContext, arguments: Mapping[str, Any]) -> str:

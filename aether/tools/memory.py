@@ -1,13 +1,12 @@
 """Tools that remember and recall, in the scopes that the task permits."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aether.config import Settings
 from aether.memory.search import Visibility, search
 from aether.memory.store import remember as store
-from aether.tools.base import RefusedError, ToolContext
+from aether.tools.base import RefusedError, ToolContext, as_json
 from aether.vocabulary import MemoryScope
 
 DEFAULT_RECALLED: Final = 6
@@ -64,12 +63,11 @@ async def recalled(settings: Settings, seen: Visibility, arguments: Mapping[str,
         scope=MemoryScope(scope) if scope else None,
         limit=int(arguments.get("limit", DEFAULT_RECALLED)),
     )
-    return json.dumps(
+    return as_json(
         [
             {"key": one.key, "content": one.content, "scope": one.scope, "by": one.agent_id}
             for one in found
-        ],
-        ensure_ascii=False,
+        ]
     )
 
 

@@ -86,6 +86,10 @@ async def test_an_answer_is_changed_by_its_text(doors: Doors) -> None:
         "arguments: is for tool calls; an answer has a text"
     )
     assert await doors.refused("POST", path, {"text": " "}, 400) == "text: must not be blank"
+    assert await doors.refused("POST", path, {"text": "\u200b\u2060"}, 400) == (
+        "text: must hold something to read"
+    )
+    assert (await doors.get(f"/api/approvals/{asked}"))["status"] == "pending"
     changed = await doors.post(path, {"text": "It is the lexer."}, 200)
 
     assert (changed["status"], changed["text"], changed["decided_text"]) == (

@@ -106,6 +106,14 @@ async def test_put_changes_what_is_sent_and_names_it_as_the_wire_does(door: Door
             {"memory_scopes": ["all"]},
             "memory_scopes.0: one of task, agent, project, organizational",
         ),
+        (
+            {"approve_tools": ["mcp_docs_*", "close_isue"]},
+            "approve_tools.1: must be '*', a built-in tool such as close_issue, or begin with mcp_",
+        ),
+        (
+            {"approve_tools": ["add_*"]},
+            "approve_tools.0: must be '*', a built-in tool such as close_issue, or begin with mcp_",
+        ),
         ({"max_tool_rounds": -1}, "max_tool_rounds: must be at least 0"),
         ({"timeout_seconds": 0}, "timeout_seconds: must be at least 1"),
         ({"answer_mode": "replace"}, "answer_mode: one of add, update"),

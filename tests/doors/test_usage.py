@@ -36,6 +36,7 @@ async def test_what_no_agent_did_is_told_under_null_and_what_waits_for_an_agent_
     await execution(status="succeeded", agent_reason="the fallback prompt speaks", llm_calls=1)
     await execution(status="failed")
     await execution(status="queued")
+    await execution(status="queued", agent_reason="waits: agent ta_leo has 1 runs at work")
     await execution(status="queued", agent_id="ta_leo")
 
     told = await door.get("/api/usage")

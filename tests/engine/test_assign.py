@@ -163,7 +163,9 @@ async def test_a_run_goes_on_with_the_agent_that_began_it_whoever_would_be_chose
     assert [one.agent_id for one in told] == ["dev_alex", "dev_alex"]
 
 
-async def test_an_agent_that_was_disabled_meanwhile_does_not_go_on(world: World) -> None:
+async def test_an_agent_that_was_disabled_meanwhile_does_not_go_on_and_nobody_in_its_stead(
+    world: World,
+) -> None:
     for one in ("dev_alex", "dev_bea"):
         await agent(one, "python")
     await approving.want(approve_tools=["*"], required_capabilities=["python"])
@@ -173,4 +175,8 @@ async def test_an_agent_that_was_disabled_meanwhile_does_not_go_on(world: World)
     [asked] = await approving.pending()
     done = await approving.decide(world, asked, "approved")
 
-    assert (done.agent_id, done.status) == ("dev_bea", "succeeded")
+    assert (done.agent_id, done.status) == ("dev_alex", "failed")
+    assert done.error == (
+        "agent 'dev_alex', which began this run, is disabled; a restart begins anew"
+    )
+    assert (world.labels(), world.comments()) == ([], [])

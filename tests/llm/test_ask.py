@@ -8,7 +8,7 @@ import pytest
 from aether.config import Settings
 from aether.demo.model import Reply, ScriptedModel
 from aether.demo.serving import serving
-from aether.errors import UpstreamError
+from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, window
 from aether.llm.ask import Room, ask, models
 from tests.llm.conftest import KEY, settings_of
@@ -95,11 +95,64 @@ async def test_where_all_fail_it_is_told_what_the_first_met(
     await chat.close()
 
 
+async def fail(settings: Settings) -> AetherError:
+    """What is told where every model of the settings fails."""
+    with pytest.raises(AetherError) as failed:
+        await ask(
+            settings,
+            models=models(settings, None, ()),
+            messages=[{"role": "user", "content": "Hello?"}],
+            tools=None,
+            timeout=20,
+        )
+    await chat.close()
+    return failed.value
+
+
+@pytest.mark.parametrize("final", [400, 401])
+async def test_where_another_model_may_be_back_later_the_first_one_s_refusal_is_not_the_end(
+    two: tuple[ScriptedModel, Settings], final: int
+) -> None:
+    model, settings = two
+    model.say([Reply.error(final, message="Not so."), Reply.error(429, retry_after=30)])
+
+    error = await fail(settings)
+
+    assert (error.retryable, error.retry_after) == (True, 30)
+    assert "the model 'first' refused the" in str(error)
+    assert "; the model 'second' failed (429)" in str(error)
+
+
+async def test_where_no_model_will_ever_take_it_the_first_one_s_refusal_is_told(
+    two: tuple[ScriptedModel, Settings],
+) -> None:
+    model, settings = two
+    model.say([Reply.error(400, message="Not so."), Reply.error(404)])
+
+    error = await fail(settings)
+
+    assert (error.retryable, "'second'" in str(error)) == (False, False)
+
+
+async def test_it_is_tried_again_as_soon_as_any_model_wants_to_be_asked(
+    two: tuple[ScriptedModel, Settings],
+) -> None:
+    model, settings = two
+    model.say([Reply.error(429, retry_after=3600), Reply.error(503, retry_after=7)])
+
+    error = await fail(settings)
+
+    assert (error.retryable, error.retry_after) == (True, 7)
+    assert str(error).startswith("the model 'first' failed (429)")
+
+
 def test_an_agents_own_models_come_first_and_each_is_asked_once() -> None:
-    settings = settings_of(llm_fallback_models="c, b")
+    settings = settings_of(llm_model="m", llm_fallback_models="c, b")
 
     assert models(settings, "a", ["b", "a"]) == ["a", "b", "c"]
     assert models(settings, None, []) == [None, "c", "b"]
+    assert models(settings, None, ["m", "c"]) == [None, "c", "b"]
+    assert models(settings, "c", ["m"]) == ["c", "m", "b"]
 
 
 async def test_a_prompt_that_is_too_long_is_shortened_with_a_note_and_sent_again(

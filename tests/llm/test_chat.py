@@ -267,6 +267,8 @@ async def test_thinking_is_not_part_of_the_text(settings: Settings, model: Scrip
         (Reply.context_too_long(), "the prompt was too long"),
         (Reply.error(400, message="prompt is too long: 9 tokens > 8 maximum"), "was too long"),
         (Reply.error(413, message="too large"), "the prompt was too long"),
+        (Reply.error(429, message="You exceeded your quota", code="insufficient_quota"), "quota"),
+        (Reply.error(402, message="Insufficient credits"), "credits"),
     ],
 )
 async def test_a_refusal_is_final_after_one_call(

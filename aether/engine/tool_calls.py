@@ -46,6 +46,7 @@ async def run_call(
         text="",
         duration_ms=0,
     )
+    ended: tuple[ToolExecutionStatus, str, str | None]
     try:
         offer = _known(name, tools)
         outcome = replace(outcome, is_data=offer.is_foreign)  # its schema's words, too
@@ -54,34 +55,37 @@ async def run_call(
         reached(f"tool {name}")
         text = await offer.call(context, arguments)
     except BadArgumentsError as error:
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+        ended = ToolExecutionStatus.FAILED, f"Error: {error}", str(error)
     except RUN_ENDING:
         raise
     except RefusedError as error:
         outcome = replace(outcome, is_data=False)
-        outcome = _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {error}", str(error))
+        ended = ToolExecutionStatus.REFUSED, f"Refused: {error}", str(error)
     except UpstreamError as error:
         if error.may_have_happened:
             raise
         outcome = replace(outcome, is_data=True)  # it quotes what the far side said
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+        ended = ToolExecutionStatus.FAILED, f"Error: {error}", str(error)
     except AetherError as error:
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+        ended = ToolExecutionStatus.FAILED, f"Error: {error}", str(error)
     except UNAVAILABLE:
         raise  # what the tool wrote last may have happened, unrecorded
     except Exception:  # the tool loop's end: the model hears of it, the log has the trace
         log.exception("tool %s failed", name)
         told = "the tool failed for a reason of its own"
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {told}", told)
+        ended = ToolExecutionStatus.FAILED, f"Error: {told}", told
     else:
         is_data = offer.is_foreign or offer.effect is ToolEffect.READS
         outcome = replace(outcome, is_data=is_data)
-        outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
-    mask = Mask(context.settings)
+        ended = ToolExecutionStatus.SUCCEEDED, text, None
+    status, said, problem = ended
     return replace(
-        outcome,
-        text=mask.whole(outcome.text),
-        error=redact(outcome.error, context.settings) if outcome.error else None,
+        _ended(
+            outcome,
+            status,
+            Mask(context.settings).whole(said),  # before it is cut: half a secret is not known
+            redact(problem, context.settings) if problem else None,
+        ),
         duration_ms=int((time.monotonic() - started) * 1000),
     )
 

@@ -29,7 +29,7 @@ TOLD_AS: Final[dict[str, tuple[dict[str, Any], str, dict[str, Any]]]] = {
     "add_labels": ({"labels": ["bug"]}, "item.label", {"names": ["bug"]}),
     "remove_labels": ({"labels": ["bug"]}, "item.unlabel", {"names": ["bug"]}),
     "assign_issue": (
-        {"assignees": ["aether-person"]}, "item.assign", {"names": ["aether-person"]},
+        {"assignees": ["acme"]}, "item.assign", {"names": ["acme"]},
     ),
     "create_issue": (
         {"title": "Next", "body": "More."}, "item.create",

@@ -154,6 +154,8 @@ def _known(settings: Settings | None) -> _Known:
     for name, value in os.environ.items():
         if _SECRET_NAMES.search(name) and len(value) >= SHORTEST_FROM_ENVIRONMENT:
             found.add(value)
+        for password in _passwords(value):  # of a proxy, for one
+            found |= _parts(password, SHORTEST_FROM_ENVIRONMENT)
     with _learning:
         found |= _learnt.keys()
     last = _last[:]

@@ -1,6 +1,6 @@
 """Agents and their capabilities: list, read, create, change, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ from resolvers.rows import (
     Label,
     Names,
     absent,
+    as_given,
     change,
     criteria,
     each,
@@ -123,7 +124,7 @@ async def create_agent(new: NewAgent) -> Agent:
     with unique(f"agent {new.id!r} already exists"):
         async with transaction():
             agent = await Agent.create(**new.model_dump())
-            await _record("agent.created", agent.id, name=agent.name)
+            await _record("agent.created", agent.id, after=as_given(agent, NewAgent))
     return agent
 
 
@@ -133,7 +134,7 @@ async def update_agent(id: str, changes: AgentChanges) -> Agent:
         agent = await lock(Agent, "agent", id)
         changed = await change(agent, changes)
         if changed:
-            await _record("agent.updated", id, changed=changed)
+            await _record("agent.updated", id, **changed)
     return agent
 
 
@@ -146,6 +147,8 @@ async def delete_agent(id: str) -> None:
         # First the lock: whoever adds to the agent holds its row until they commit.
         if await row("SELECT 1 FROM agent WHERE id = $1 FOR UPDATE", id) is None:
             raise NotFoundError("agent", id)
+        before = as_given(await Agent.get(id=id), NewAgent)
+        along = await row(BELONGS, id)
         await AgentCapability.filter(agent_id=id).delete()
         await rows(
             """DELETE FROM tool_definition WHERE mcp_server_id IN
@@ -153,7 +156,15 @@ async def delete_agent(id: str) -> None:
             id,
         )
         await Agent.filter(id=id).delete()  # cascades to integrations and MCP servers
-        await _record("agent.deleted", id)
+        await _record("agent.deleted", id, before=before, along=along)
+
+
+BELONGS: Final = """
+SELECT
+  ARRAY(SELECT capability FROM agent_capability WHERE agent_id = $1 ORDER BY id) AS capabilities,
+  ARRAY(SELECT name FROM integration WHERE agent_id = $1 ORDER BY id) AS integrations,
+  ARRAY(SELECT name FROM mcp_server WHERE agent_id = $1 ORDER BY id) AS mcp_servers
+"""
 
 
 async def list_capabilities(agent_id: str, wanted: All) -> list[AgentCapability]:

@@ -29,7 +29,19 @@ from resolvers.fields import (
     Source,
 )
 from resolvers.mappings import OwnSlug
-from resolvers.rows import LARGEST_ID, All, KeyRef, Label, criteria, each, lock, page, unique
+from resolvers.rows import (
+    LARGEST_ID,
+    All,
+    KeyRef,
+    Label,
+    as_given,
+    criteria,
+    differences,
+    each,
+    lock,
+    page,
+    unique,
+)
 from resolvers.secrets import IS_A_MASK, Secret, SecretOrMask, is_mask
 from resolvers.webhook_proofs import ShownWebhook, Webhook, shown_webhook, webhook_columns
 
@@ -133,7 +145,7 @@ async def create_integration(new: NewIntegration) -> ShownIntegration:
                 **webhook_columns(vault, number, new.webhook),
                 credentials_encrypted=_sealed(vault, number, new.credentials),
             )
-            await _record("created", one)
+            await _record("created", one, after=as_given(one, NewIntegration, without=SECRET))
     return _shown(vault, one)
 
 
@@ -173,7 +185,7 @@ async def delete_integration(id: int) -> None:
     async with transaction():
         one = await lock(Integration, "integration", id)
         await one.delete()
-        await _record("deleted", one)
+        await _record("deleted", one, before=as_given(one, NewIntegration, without=SECRET))
 
 
 def _vault() -> Vault:
@@ -271,6 +283,8 @@ def _webhook_columns(vault: Vault, one: Integration, changes: IntegrationChanges
 
 
 _WIRE_NAMES: Final = {CREDENTIALS_COLUMN: "credentials", PROOF_COLUMN: "webhook"}
+SECRET: Final = frozenset({"credentials"})
+SEALED: Final = frozenset(_WIRE_NAMES)
 
 
 async def _write(one: Integration, columns: Mapping[str, Any]) -> None:
@@ -278,10 +292,11 @@ async def _write(one: Integration, columns: Mapping[str, Any]) -> None:
     changed = [name for name, value in columns.items() if getattr(one, name) != value]
     if not changed:
         return
+    told = differences(one, {name: columns[name] for name in changed}, _WIRE_NAMES, secret=SEALED)
     for name in changed:
         setattr(one, name, columns[name])
     await one.save(update_fields=[*changed, "updated_at"])
-    await _record("updated", one, changed=list({_WIRE_NAMES.get(name, name) for name in changed}))
+    await _record("updated", one, **told)
 
 
 def _shown(vault: Vault, one: Integration) -> ShownIntegration:

@@ -12,15 +12,15 @@ from aether import audit
 from aether.db import row, transaction
 from aether.engine.filters import LONGEST_PROGRAM
 from aether.engine.runtime import runtime
-from aether.errors import InvalidInputError, NotFoundError
+from aether.errors import InvalidInputError
 from aether.models import SourceEventMapping, TriggerTaskMapping, WebhookMapping
 from aether.vocabulary import Association, SourceName
 from resolvers.fields import ABSENT, Flag, Input, Name, Reference, Slug, Source
 from resolvers.rows import (
-    LARGEST_ID,
     All,
     KeyRef,
     Label,
+    as_given,
     change,
     criteria,
     find,
@@ -154,13 +154,13 @@ async def create_trigger_mapping(new: NewTriggerMapping) -> TriggerTaskMapping:
             if task is None:
                 raise InvalidInputError("task_id", f"task {new.task_id!r} does not exist")
             mapping = await TriggerTaskMapping.create(**new.model_dump())
-            await _record("created", "trigger", mapping.id, _told(mapping, TRIGGER_COLUMNS))
+            await _record("created", "trigger", mapping.id, as_given(mapping, NewTriggerMapping))
     return mapping
 
 
 async def delete_trigger_mapping(id: int) -> None:
     """Stop a trigger from starting a task, or NotFoundError."""
-    await _delete(TriggerTaskMapping, "trigger", id, TRIGGER_COLUMNS)
+    await _delete(TriggerTaskMapping, "trigger", id, NewTriggerMapping)
 
 
 async def list_source_mappings(wanted: SourceMappingFilter) -> list[SourceEventMapping]:
@@ -178,13 +178,13 @@ async def create_source_mapping(new: NewSourceMapping) -> SourceEventMapping:
     with unique(f"mapping of {new.source} {new.event_name!r}, {action}, already exists"):
         async with transaction():
             mapping = await SourceEventMapping.create(**new.model_dump())
-            await _record("created", "source", mapping.id, _told(mapping, SOURCE_COLUMNS))
+            await _record("created", "source", mapping.id, as_given(mapping, NewSourceMapping))
     return mapping
 
 
 async def delete_source_mapping(id: int) -> None:
     """Take an event's canonical trigger away, or NotFoundError."""
-    await _delete(SourceEventMapping, "source", id, SOURCE_COLUMNS)
+    await _delete(SourceEventMapping, "source", id, NewSourceMapping)
 
 
 async def list_webhook_mappings(wanted: WebhookMappingFilter) -> list[WebhookMapping]:
@@ -208,7 +208,7 @@ async def create_webhook_mapping(new: NewWebhookMapping) -> WebhookMapping:
     with unique(RULE_TAKEN, slug=f"slug {new.slug!r} is taken by another webhook mapping"):
         async with transaction():
             mapping = await WebhookMapping.create(**new.model_dump())
-            await _record("created", "webhook", mapping.id, _told(mapping, RULE_COLUMNS))
+            await _record("created", "webhook", mapping.id, as_given(mapping, NewWebhookMapping))
     return mapping
 
 
@@ -227,18 +227,15 @@ async def update_webhook_mapping(id: int, changes: WebhookMappingChanges) -> Web
             mapping = await lock(WebhookMapping, "webhook mapping", id)
             changed = await change(mapping, changes)
             if changed:
-                await _record("updated", "webhook", id, {"changed": changed})
+                await _record("updated", "webhook", id, changed)
     return mapping
 
 
 async def delete_webhook_mapping(id: int) -> None:
     """Take a jq rule away, or NotFoundError."""
-    await _delete(WebhookMapping, "webhook", id, RULE_COLUMNS)
+    await _delete(WebhookMapping, "webhook", id, NewWebhookMapping)
 
 
-TRIGGER_COLUMNS: Final = ("canonical_trigger", "task_id")
-SOURCE_COLUMNS: Final = ("source", "event_name", "action", "canonical_trigger")
-RULE_COLUMNS: Final = ("source", "event_type", "jq_filter", "canonical_trigger")
 RULE_TAKEN: Final = (
     "webhook mapping with this source, event_type, jq_filter and canonical_trigger already exists"
 )
@@ -252,20 +249,12 @@ async def _check_programs(jq_filter: str | None, extract: Mapping[str, str]) -> 
         await filters.check(program, field=f"extract.{name}")
 
 
-async def _delete(table: type[Model], kind: str, id: int, columns: tuple[str, ...]) -> None:
+async def _delete(table: type[Model], kind: str, id: int, new: type[Input]) -> None:
     noun = "webhook mapping" if kind == "webhook" else "mapping"
-    if not 0 < id <= LARGEST_ID:
-        raise NotFoundError(noun, id)
-    name, told = table._meta.db_table, ", ".join(columns)  # noqa: SLF001 # documented by Tortoise
     async with transaction():
-        gone = await row(f"DELETE FROM {name} WHERE id = $1 RETURNING {told}", id)  # noqa: S608
-        if gone is None:
-            raise NotFoundError(noun, id)
-        await _record("deleted", kind, id, gone)
-
-
-def _told(mapping: Model, columns: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(mapping, name) for name in columns}
+        gone: Model = await lock(table, noun, id)
+        await gone.delete()
+        await _record("deleted", kind, id, as_given(gone, new))
 
 
 async def _record(what: str, kind: str, mapping_id: int, detail: Mapping[str, Any]) -> None:

@@ -21,7 +21,20 @@ from aether.tools.mcp_servers import HEADERS_COLUMN, open_headers, seal_headers
 from aether.vocabulary import McpTransport
 from resolvers.addresses import check_reach
 from resolvers.fields import ABSENT, Flag, HttpAddress, Input, Name
-from resolvers.rows import LARGEST_ID, All, KeyRef, criteria, each, find, lock, page, pages, unique
+from resolvers.rows import (
+    LARGEST_ID,
+    All,
+    KeyRef,
+    as_given,
+    criteria,
+    differences,
+    each,
+    find,
+    lock,
+    page,
+    pages,
+    unique,
+)
 from resolvers.secrets import IS_A_MASK, Secret, SecretOrMask, is_mask
 
 HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"  # RFC 9110, 5.6.2
@@ -167,7 +180,7 @@ async def create_mcp_server(new: NewMcpServer) -> ShownMcpServer:
                 **new.model_dump(exclude={"headers"}),
                 headers_encrypted=seal_headers(vault, number, new.headers),
             )
-            await _record("created", one)
+            await _record("created", one, after=as_given(one, NewMcpServer, without=SECRET))
     return _shown(one)
 
 
@@ -204,9 +217,11 @@ async def delete_mcp_server(id: int) -> None:
         raise NotFoundError("MCP server", id)
     async with transaction():
         one = await lock(McpServer, "MCP server", id)
-        await rows("DELETE FROM tool_definition WHERE mcp_server_id = $1", id)
+        gone = await rows("DELETE FROM tool_definition WHERE mcp_server_id = $1 RETURNING name", id)
         await one.delete()
-        await _record("deleted", one)
+        before = as_given(one, NewMcpServer, without=SECRET)
+        along = {"tools": sorted(tool["name"] for tool in gone)}
+        await _record("deleted", one, before=before, along=along)
 
 
 async def _check_agent(agent_id: str | None) -> None:
@@ -291,6 +306,9 @@ def _merged(
 
 
 _WIRE_NAMES: Final = {HEADERS_COLUMN: "headers"}
+SECRET: Final = frozenset({"headers"})
+FOUND_OUT: Final = frozenset({"endpoint", "error"})
+"""Columns that nobody sets; they go with the address."""
 
 
 async def _write(one: McpServer, columns: Mapping[str, Any]) -> None:
@@ -298,11 +316,12 @@ async def _write(one: McpServer, columns: Mapping[str, Any]) -> None:
     changed = [name for name, value in columns.items() if getattr(one, name) != value]
     if not changed:
         return
+    shown = {name: columns[name] for name in changed if name not in FOUND_OUT}
+    told = differences(one, shown, _WIRE_NAMES, secret=frozenset({HEADERS_COLUMN}))
     for name in changed:
         setattr(one, name, columns[name])
     await one.save(update_fields=[*changed, "updated_at"])
-    told = [_WIRE_NAMES.get(name, name) for name in changed if name not in {"endpoint", "error"}]
-    await _record("updated", one, changed=told)
+    await _record("updated", one, **told)
 
 
 def _shown(one: McpServer) -> ShownMcpServer:

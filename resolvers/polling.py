@@ -15,7 +15,18 @@ from aether.queue import Job
 from aether.vocabulary import PollStatus, SourceName
 from resolvers.fields import ABSENT, INTEGRAL, Flag, Input, Positive, Source
 from resolvers.projects import SourceProjectId
-from resolvers.rows import LARGEST_ID, All, absent, change, criteria, find, lock, page, unique
+from resolvers.rows import (
+    LARGEST_ID,
+    All,
+    absent,
+    as_given,
+    change,
+    criteria,
+    find,
+    lock,
+    page,
+    unique,
+)
 
 Minutes = Annotated[int, Strict(), Field(ge=1, le=10_080), INTEGRAL]
 """Between two polls: a minute to a week."""
@@ -105,7 +116,7 @@ async def create_poll_source(new: NewPollSource) -> PollSource:
                 one.id,
             )
             await one.refresh_from_db()
-            await _record("created", one)
+            await _record("created", one, after=as_given(one, NewPollSource))
     return one
 
 
@@ -125,11 +136,11 @@ async def update_poll_source(id: int, changes: PollSourceChanges) -> PollSource:
             await _check_integration(source, sent.get("integration_id", one.integration_id))
             changed = await change(one, changes)
             if changed:
-                is_new = bool({"source", "project_id"} & set(changed))
-                await _follow(one, changed, begins_anew=is_new)
+                is_new = bool({"source", "project_id"} & changed["after"].keys())
+                await _follow(one, changed["changed"], begins_anew=is_new)
                 await one.refresh_from_db()
                 detail = {"begins_anew": True} if is_new else {}
-                await _record("updated", one, changed=changed, **detail)
+                await _record("updated", one, **changed, **detail)
     return one
 
 
@@ -140,7 +151,7 @@ async def delete_poll_source(id: int) -> None:
     async with transaction():
         one = await lock(PollSource, NOUN, id)
         await one.delete()
-        await _record("deleted", one)
+        await _record("deleted", one, before=as_given(one, NewPollSource))
 
 
 async def poll_now(id: int) -> WantedPoll:

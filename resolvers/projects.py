@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from aether import audit
-from aether.db import row, transaction
+from aether.db import row, rows, transaction
 from aether.errors import NotFoundError
 from aether.models import Project
 from resolvers.fields import (
@@ -22,6 +22,7 @@ from resolvers.fields import (
 from resolvers.rows import (
     LARGEST_ID,
     All,
+    as_given,
     change,
     criteria,
     each,
@@ -100,7 +101,7 @@ async def create_project(new: NewProject) -> Project:
     with unique(_taken(new.source, new.source_project_id)):
         async with transaction():
             project = await Project.create(**new.model_dump())
-            await _record("project.created", project.id, name=project.name)
+            await _record("project.created", project.id, after=as_given(project, NewProject))
     return project
 
 
@@ -116,7 +117,7 @@ async def update_project(id: int, changes: ProjectChanges) -> Project:
             project = await lock(Project, "project", id)
             changed = await change(project, changes)
             if changed:
-                await _record("project.updated", id, changed=changed)
+                await _record("project.updated", id, **changed)
     return project
 
 
@@ -125,10 +126,14 @@ async def delete_project(id: int) -> None:
     if not 0 < id <= LARGEST_ID:
         raise NotFoundError("project", id)
     async with transaction():
-        gone = await row("DELETE FROM project WHERE id = $1 RETURNING name", id)
-        if gone is None:
+        # First the lock: whoever adds an integration to the project holds its row.
+        if await row("SELECT 1 FROM project WHERE id = $1 FOR UPDATE", id) is None:
             raise NotFoundError("project", id)
-        await _record("project.deleted", id, name=gone["name"])
+        before = as_given(await Project.get(id=id), NewProject)
+        gone = await rows("SELECT name FROM integration WHERE project_id = $1 ORDER BY id", id)
+        await Project.filter(id=id).delete()  # cascades to integrations
+        along = {"integrations": [one["name"] for one in gone]}
+        await _record("project.deleted", id, before=before, along=along)
 
 
 def _taken(source: str, source_project_id: str) -> str:

@@ -1,6 +1,6 @@
 """What the use cases of configuration do alike: look up, page, change, tell a taken key."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar, get_args
 
@@ -140,15 +140,19 @@ async def lock(model: type[M], noun: str, id: int | str) -> M:
     return found
 
 
-async def change(row: Model, changes: Input) -> list[str]:
-    """Write what was sent and differs into a locked row; its names as on the wire.
+async def change(row: Model, changes: Input) -> dict[str, Any]:
+    """Write what was sent and differs into a locked row.
 
-    Nothing is written where nothing differs.
+    Gives ``changed``, ``before`` and ``after`` for the audit log, by the wire's names; empty, and
+    nothing is written, where nothing differs.
     """
     sent = changes.model_dump(exclude_unset=True)
     changed = [name for name, value in sent.items() if getattr(row, name) != value]
     if not changed:
-        return []
+        return {}
+    fields = type(changes).model_fields
+    wire = {name: fields[name].alias or name for name in changed}
+    detail = differences(row, {name: sent[name] for name in changed}, wire)
     for name in changed:
         setattr(row, name, sent[name])
     told = [*changed]
@@ -156,8 +160,40 @@ async def change(row: Model, changes: Input) -> list[str]:
         row.updated_at = now()
         told.append("updated_at")
     await row.save(update_fields=told)
-    fields = type(changes).model_fields
-    return [fields[name].alias or name for name in changed]
+    return detail
+
+
+def differences(
+    row: Model,
+    after: Mapping[str, Any],
+    wire: Mapping[str, str],
+    *,
+    secret: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """What the audit log keeps of a change that is to be written into ``row``.
+
+    Args:
+        wire: a column's name at REST, where it is another; no two need differ.
+        secret: columns whose values are not told.
+    """
+    shown = [name for name in after if name not in secret]
+    return {
+        "changed": sorted({wire.get(name, name) for name in after}),
+        "before": {wire.get(name, name): getattr(row, name) for name in shown},
+        "after": {wire.get(name, name): after[name] for name in shown},
+    }
+
+
+def as_given(
+    row: Model, new: type[Input], *, without: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """What the audit log keeps of a row that is made or deleted: what ``new`` has, and is set."""
+    given = {
+        field.alias or name: getattr(row, name)
+        for name, field in new.model_fields.items()
+        if name not in without
+    }
+    return {name: value for name, value in given.items() if value not in (None, "", [], {})}
 
 
 @contextmanager

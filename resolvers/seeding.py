@@ -23,9 +23,13 @@ class Seeded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Target:
-    """Where a seed's rows go. ``columns``: column to (type, key in the YAML, default)."""
+    """Where a seed's rows go. ``columns``: column to (type, key in the YAML, default).
+
+    ``named_by``: the columns that tell people which row it is.
+    """
 
     table: str
+    named_by: tuple[str, ...]
     columns: Mapping[str, tuple[str, str, Any]]
     has_times: bool = True  # created_at and updated_at; else created_at alone
 
@@ -33,6 +37,7 @@ class _Target:
 _TARGETS: Final[Mapping[str, _Target]] = {
     "agents": _Target(
         table="agent",
+        named_by=("id",),
         columns={
             "id": ("text", "id", None),
             "name": ("text", "name", None),
@@ -51,6 +56,7 @@ _TARGETS: Final[Mapping[str, _Target]] = {
     ),
     "capabilities": _Target(
         table="agent_capability",
+        named_by=("agent_id", "capability"),
         columns={
             "agent_id": ("text", "agent_id", None),
             "capability": ("text", "capability", None),
@@ -59,6 +65,7 @@ _TARGETS: Final[Mapping[str, _Target]] = {
     ),
     "tasks": _Target(
         table="task_definition",
+        named_by=("id",),
         columns={
             "id": ("text", "id", None),
             "name": ("text", "name", None),
@@ -76,6 +83,7 @@ _TARGETS: Final[Mapping[str, _Target]] = {
     ),
     "trigger_task_mappings": _Target(
         table="trigger_task_mapping",
+        named_by=("canonical_trigger", "task_id"),
         columns={
             "canonical_trigger": ("text", "canonical_trigger", None),
             "task_id": ("text", "task_id", None),
@@ -86,6 +94,7 @@ _TARGETS: Final[Mapping[str, _Target]] = {
     ),
     "source_event_mappings": _Target(
         table="source_event_mapping",
+        named_by=("source", "event_name", "action"),
         columns={
             "source": ("text", "source", None),
             "event_name": ("text", "event_name", None),
@@ -96,6 +105,7 @@ _TARGETS: Final[Mapping[str, _Target]] = {
     ),
     "webhook_mappings": _Target(
         table="webhook_mapping",
+        named_by=("source", "event_type", "canonical_trigger"),
         columns={
             "source": ("text", "source", None),
             "event_type": ("text", "event_type", None),
@@ -109,6 +119,7 @@ _TARGETS: Final[Mapping[str, _Target]] = {
     ),
     "tools": _Target(
         table="tool_definition",
+        named_by=("name",),
         columns={
             "name": ("text", "name", None),
             "description": ("text", "description", ""),
@@ -138,7 +149,12 @@ async def seed(name: str) -> Seeded:
         await audit.record(
             "seeded",
             caller="api",
-            detail={"seed": name, "created": seeded.created, "skipped": seeded.skipped},
+            detail={
+                "seed": name,
+                "created": seeded.created,
+                "skipped": seeded.skipped,
+                "rows": [one["made"] for one in created],
+            },
         )
     return seeded
 
@@ -188,4 +204,4 @@ def _statement(target: _Target) -> str:
           AS told({names}, place)
         ORDER BY told.place
         ON CONFLICT DO NOTHING
-        RETURNING 1 AS made"""  # noqa: S608 # our own names of tables and columns
+        RETURNING concat_ws(' ', {", ".join(target.named_by)}) AS made"""  # noqa: S608 # our own names of tables and columns

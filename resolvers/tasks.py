@@ -31,6 +31,7 @@ from resolvers.rows import (
     Label,
     Names,
     absent,
+    as_given,
     change,
     criteria,
     each,
@@ -160,7 +161,7 @@ async def create_task(new: NewTask) -> TaskDefinition:
     with unique(f"task {new.id!r} already exists"):
         async with transaction():
             task = await TaskDefinition.create(**new.model_dump())
-            await _record("task.created", task.id, name=task.name)
+            await _record("task.created", task.id, after=as_given(task, NewTask))
     return task
 
 
@@ -170,7 +171,7 @@ async def update_task(id: str, changes: TaskChanges) -> TaskDefinition:
         task = await lock(TaskDefinition, "task", id)
         changed = await change(task, changes)
         if changed:
-            await _record("task.updated", id, changed=changed)
+            await _record("task.updated", id, **changed)
     return task
 
 
@@ -184,9 +185,10 @@ async def delete_task(id: str) -> None:
         # rows go after it, mappings first: who deletes takes the configuration's version last.
         if await row("SELECT 1 FROM task_definition WHERE id = $1 FOR UPDATE", id) is None:
             raise NotFoundError("task", id)
+        before = as_given(await TaskDefinition.get(id=id), NewTask)
         mappings = await TriggerTaskMapping.filter(task_id=id).delete()
         await TaskDefinition.filter(id=id).delete()
-        await _record("task.deleted", id, trigger_mappings=mappings)
+        await _record("task.deleted", id, before=before, trigger_mappings=mappings)
 
 
 async def _record(action: str, task_id: str, **detail: Any) -> None:

@@ -7,17 +7,16 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic.types import Strict
 
 from aether import audit
-from aether.db import row, transaction
-from aether.errors import NotFoundError
+from aether.db import transaction
 from aether.models import ToolDefinition, ToolExecution
 from aether.tools.mcp_definitions import is_held
 from aether.tools.schemas import check_parameters
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
 from resolvers.fields import ABSENT, Flag, Input, JsonObject, LooseText, Page, Reference, RowId
 from resolvers.rows import (
-    LARGEST_ID,
     All,
     Label,
+    as_given,
     change,
     criteria,
     find,
@@ -109,7 +108,7 @@ async def create_tool(new: NewTool) -> ToolDefinition:
     with unique(f"tool {new.name!r} already exists"):
         async with transaction():
             tool = await ToolDefinition.create(**new.model_dump())
-            await _record("tool.created", tool.id, name=tool.name)
+            await _record("tool.created", tool.id, after=as_given(tool, NewTool))
     return tool
 
 
@@ -125,19 +124,16 @@ async def update_tool(id: int, changes: ToolChanges) -> ToolDefinition:
             tool = await lock(ToolDefinition, "tool", id)
             changed = await change(tool, changes)
             if changed:
-                await _record("tool.updated", id, name=tool.name, changed=changed)
+                await _record("tool.updated", id, name=tool.name, **changed)
     return tool
 
 
 async def delete_tool(id: int) -> None:
     """Delete a tool definition, or NotFoundError; agents are offered it no more."""
-    if not 0 < id <= LARGEST_ID:
-        raise NotFoundError("tool", id)
     async with transaction():
-        gone = await row("DELETE FROM tool_definition WHERE id = $1 RETURNING name", id)
-        if gone is None:
-            raise NotFoundError("tool", id)
-        await _record("tool.deleted", id, name=gone["name"])
+        tool = await lock(ToolDefinition, "tool", id)
+        await tool.delete()
+        await _record("tool.deleted", id, before=as_given(tool, NewTool))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from aether.errors import AetherError, NotFoundError
 from aether.models import WatchdogEntry
 from aether.vocabulary import WatchdogLevel
 from resolvers.fields import Page
+from resolvers.rows import Label
 from resolvers.windows import Position, Slice, Window, cut
 
 LONGEST_SEARCH: Final = 2_000
@@ -37,6 +38,7 @@ class WatchdogFilter(Page):
     """Which entries. ``search``: words of the message, ``"a phrase"``, ``-not``, ``or``."""
 
     level: Annotated[WatchdogLevel, Strict(strict=False)] | None = None
+    component: Label | None = None
     search: Annotated[str, StringConstraints(max_length=MOST_SEARCH)] | None = None
 
 
@@ -69,6 +71,8 @@ class _Found:
         search = (wanted.search or "").strip()[:LONGEST_SEARCH]
         if wanted.level is not None:
             self._add("level = {}", wanted.level)
+        if wanted.component is not None:
+            self._add("component = {}", wanted.component)
         if search:
             words = _NO_WORDS.sub(" ", search)
             self._add("tsv @@ websearch_to_tsquery('simple', {})", words)

@@ -15,6 +15,7 @@ AUDIT_ENTRY: Final = Shape(
     agent_id=str | None,
     action=str,
     execution_id=int | None,
+    delivery_id=int | None,
     caller=str | None,
     origin=str | None,
     detail=JsonObject,
@@ -35,9 +36,15 @@ _ENTRY: Final = {
     "agent_id": None,
     "action": "project.updated",
     "execution_id": None,
+    "delivery_id": None,
     "caller": "api",
     "origin": "rest 127.0.0.1",
-    "detail": {"project_id": 42, "changed": ["enabled"]},
+    "detail": {
+        "project_id": 42,
+        "changed": ["enabled"],
+        "before": {"enabled": True},
+        "after": {"enabled": False},
+    },
     "created_at": "2026-02-18T10:00:00Z",
 }
 
@@ -66,6 +73,7 @@ OPS: Final = (
                 "agent_id": "ta_leo",
                 "action": "task.completed",
                 "execution_id": 2,
+                "delivery_id": None,
                 "caller": None,
                 "origin": None,
                 "detail": {"task_id": "tech_discovery_review"},

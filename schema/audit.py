@@ -28,13 +28,18 @@ class AuditEntry:
     action: str = strawberry.field(
         description="What was done, such as `task.started` or `agent.updated`."
     )
-    detail: dict[str, Any] = strawberry.field(description="What belongs to the action.")
+    detail: dict[str, Any] = strawberry.field(
+        description="What belongs to the action; of a change what was `before` and `after`."
+    )
     created_at: datetime = strawberry.field(description="When it was done.")
     agent_id: strawberry.ID | None = strawberry.field(
         description="The agent's id, also once the agent is deleted."
     )
     execution_id: strawberry.ID | None = strawberry.field(
         description="The id of the task execution that it belongs to, if any."
+    )
+    delivery_id: strawberry.ID | None = strawberry.field(
+        description="The id of the delivery that it belongs to, if any."
     )
 
     caller: str | None = strawberry.field(

@@ -16,6 +16,10 @@ from schema.paging import Limit, Offset
 OfLevel = Annotated[
     WatchdogLevel | None, strawberry.argument(description="Only those of this level.")
 ]
+OfComponent = Annotated[
+    str | None,
+    strawberry.argument(description="Only those of this process: `web`, `worker`, `scheduler`."),
+]
 OfWords = Annotated[
     str | None,
     strawberry.argument(
@@ -43,12 +47,18 @@ class Query:
     async def watchdog_entries(
         self,
         level: OfLevel = None,
+        component: OfComponent = None,
         search: OfWords = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> list[WatchdogEntry] | None:
         wanted = chosen(
-            watchdog.WatchdogFilter, level=level, search=search, limit=limit, offset=offset
+            watchdog.WatchdogFilter,
+            level=level,
+            component=component,
+            search=search,
+            limit=limit,
+            offset=offset,
         )
         return rows.many(WatchdogEntry, await watchdog.list_watchdog_entries(wanted))
 
@@ -63,9 +73,10 @@ class Query:
         last: Last = None,
         before: Before = None,
         level: OfLevel = None,
+        component: OfComponent = None,
         search: OfWords = None,
     ) -> Connection[WatchdogEntry] | None:
-        wanted = chosen(watchdog.WatchdogFilter, level=level, search=search)
+        wanted = chosen(watchdog.WatchdogFilter, level=level, component=component, search=search)
         part = window_of("watchdog", first, after, last, before)
         found = await watchdog.slice_watchdog_entries(wanted, part)
         return connection(WatchdogEntry, "watchdog", found)

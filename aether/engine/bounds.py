@@ -12,6 +12,7 @@ from aether import audit
 from aether.db import rows
 from aether.engine import approvals
 from aether.engine.plan import Plan, item_keys
+from aether.engine.route import Refused
 from aether.vocabulary import ExecutionStatus
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,44 @@ async def within_rates(plan: Plan, *, lock: bool = True) -> Plan:
     over = {one["task_id"]: one["n"] for one in counted if one["n"] >= limits[one["task_id"]]}
     if not over:
         return plan
-    reasons = [plan.routing.reason] if plan.routing.reason else []
-    reasons += [
-        f"task {task_id} held back: it was started {n} times on this item within the hour "
-        "(max_runs_per_item_hour)"
+    refused = [
+        Refused(
+            task_id=task_id,
+            reason=f"task {task_id} held back: it was started {n} times on this item within the "
+            "hour (max_runs_per_item_hour)",
+        )
         for task_id, n in over.items()
     ]
-    starts = tuple(one for one in plan.routing.starts if one.task_id not in over)
-    return replace(plan, routing=replace(plan.routing, starts=starts, reason="; ".join(reasons)))
+    return refusing(plan, refused)
+
+
+def refusing(plan: Plan, refused: Sequence[Refused], *, reason: str | None = None) -> Plan:
+    """``plan`` without these tasks; ``reason`` in place of what each is refused for."""
+    told = [reason] if reason else [plan.routing.reason, *(one.reason for one in refused)]
+    gone = {one.task_id for one in refused}
+    routing = replace(
+        plan.routing,
+        starts=tuple(one for one in plan.routing.starts if one.task_id not in gone),
+        refused=(*plan.routing.refused, *refused),
+        reason="; ".join(one for one in told if one),
+    )
+    return replace(plan, routing=routing)
+
+
+async def tell_refused(plan: Plan, delivery_id: int) -> None:
+    """Write who was refused what to the audit log; takes part in the transaction."""
+    actor = plan.event.actor
+    for one in plan.routing.refused:
+        await audit.record(
+            "task.held_back",
+            delivery_id=delivery_id,
+            detail={
+                "task_id": one.task_id,
+                "reason": one.reason,
+                "actor": actor.login if actor else None,
+                "association": actor.association if actor else None,
+            },
+        )
 
 
 async def cancel_older(plan: Plan, delivery_id: int, started: Sequence[str]) -> None:

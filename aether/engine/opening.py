@@ -47,11 +47,13 @@ def visibility(
 async def recall(settings: Settings, event: SourceEvent, within: Visibility) -> list[Recalled]:
     """Memories near the event: its item's title and what was written just now.
 
+    The embedding model is shown no secret of ours either.
+
     Raises:
         RECALL_FAILURES: the search failed, or took longer than ``RECALL_SECONDS``.
     """
     title = event.subject.title if event.subject else ""
-    query = "\n".join(part for part in (title, event.text[:2_000]) if part)
+    query = Mask(settings).whole("\n".join(part for part in (title, event.text) if part))
     if not query.strip():
         return []
     async with asyncio.timeout(RECALL_SECONDS):
@@ -69,17 +71,42 @@ def messages(
 ) -> list[Message]:
     """The system prompt; then, delimited, what is remembered and what the platform sent.
 
-    A secret of ours that stands in it does not go to the model.
+    A secret of ours that stands in it does not go to the model; it is taken out before anything is
+    cut, or half of it would not be recognised.
     """
+    mask = Mask(settings)
     nonce = secrets.token_hex(8)
     begun = [
         {"role": "system", "content": prompts.system_prompt(agent=assignment.agent, task=task)}
     ]
-    remembered = prompts.memories_message(memories, nonce=nonce)
+    remembered = prompts.memories_message(
+        [
+            replace(one, content=mask.whole(one.content), passage=mask.whole(one.passage))
+            for one in memories
+        ],
+        nonce=nonce,
+    )
     begun += [] if remembered is None else [remembered]
-    begun.append(prompts.event_message(event, extracted, nonce=nonce))
-    mask = Mask(settings)
+    told = _without_secrets(event, mask)
+    begun.append(prompts.event_message(told, _masked(extracted, mask), nonce=nonce))
     return [{**one, "content": mask.whole(one["content"])} for one in begun]
+
+
+def _without_secrets(event: SourceEvent, mask: Mask) -> SourceEvent:
+    subject = event.subject
+    if subject is not None:
+        title, body = mask.whole(subject.title), mask.whole(subject.body)
+        subject = replace(subject, title=title, body=body)
+    return replace(event, subject=subject, text=mask.whole(event.text))
+
+
+def _masked(value: Any, mask: Mask) -> Any:
+    """A JSON value with every text in it masked."""
+    if isinstance(value, str):
+        return mask.whole(value)
+    if isinstance(value, Mapping):
+        return {name: _masked(one, mask) for name, one in value.items()}
+    return [_masked(one, mask) for one in value] if isinstance(value, list) else value
 
 
 def most_rounds(settings: Settings, task: TaskDefinition) -> int:

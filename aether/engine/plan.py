@@ -82,7 +82,7 @@ async def make_plan(
 
 def starting_nothing(plan: Plan, why: str) -> Plan:
     """``plan``, had ``why`` been known."""
-    routing = replace(plan.routing, starts=(), reason=why)
+    routing = replace(plan.routing, starts=(), refused=(), reason=why)
     return replace(plan, why_nothing=why, routing=routing)
 
 

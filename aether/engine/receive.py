@@ -16,10 +16,11 @@ import orjson
 from aether import audit
 from aether.db import row, rows, transaction
 from aether.engine import configuration
-from aether.engine.bounds import cancel_older, within_rates
+from aether.engine.bounds import cancel_older, refusing, tell_refused, within_rates
 from aether.engine.complete import fill_in
 from aether.engine.own_doing import OURS
 from aether.engine.plan import Plan, item_keys, make_plan, starting_nothing
+from aether.engine.route import Refused
 from aether.engine.runtime import Runtime
 from aether.engine.told import lock_state, tells_a_state, why_told
 from aether.errors import NotFoundError, UnavailableError
@@ -161,6 +162,10 @@ async def _start(plan: Plan, delivery_id: int) -> Receipt:
     """Insert the executions of a delivery whose row this transaction holds."""
     plan = await _kept_within_rates(plan, delivery_id)
     if plan.routing.starts and await is_bot_bound_reached(plan):
+        refused = [
+            Refused(task_id=one.task_id, reason=BOTS_HAD_THEIR_SHARE) for one in plan.routing.starts
+        ]
+        plan = refusing(plan, refused, reason=BOTS_HAD_THEIR_SHARE)
         await rows(
             "UPDATE delivery SET status = $2, reason = $3 WHERE id = $1",
             delivery_id, DeliveryStatus.IGNORED, BOTS_HAD_THEIR_SHARE,
@@ -170,10 +175,11 @@ async def _start(plan: Plan, delivery_id: int) -> Receipt:
             delivery_id, BOT_RUNS_AN_HOUR, plan.event.project_names[:1], plan.event.subject
             and plan.event.subject.key,
         )  # fmt: skip
-        await cancel_older(plan, delivery_id, ())
-        return _receipt("ignored", plan, delivery_id, [])
+    elif plan.routing.reason:
+        starts = "" if plan.routing.starts else " starts nothing"
+        log.info("delivery %s%s: %s", delivery_id, starts, plan.routing.reason)
+    await tell_refused(plan, delivery_id)
     if not plan.routing.starts:
-        log.info("delivery %s starts nothing: %s", delivery_id, plan.routing.reason)
         await cancel_older(plan, delivery_id, ())
         return _receipt("ignored", plan, delivery_id, [])
     event, subject = plan.event, plan.event.subject

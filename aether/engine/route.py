@@ -23,12 +23,24 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A task that was not started though its trigger was given, and why: for the audit log.
+
+    A condition that is false, or a task that is switched off, refuses nobody.
+    """
+
+    task_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gated:
     """A gate that was asked, and why it stays shut; None: it lets its task start."""
 
     gate: Gate
     canonical_trigger: str
     held: str | None
+    refuses: bool = False  # whoever caused the event, or since it could not be asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +50,7 @@ class Routing:
     canonical_triggers: tuple[str, ...] = ()
     gates: tuple[Gated, ...] = ()  # all that were asked, in their order
     starts: tuple[Start, ...] = ()
+    refused: tuple[Refused, ...] = ()
     reason: str | None = None  # why nothing starts, or which gates held a task back
 
 
@@ -95,7 +108,7 @@ def route(configuration: Configuration, event: SourceEvent, verdicts: Verdicts) 
     if not triggers:
         return Routing(reason=f"no mapping knows {_words(event)}")
     gates = tuple(
-        Gated(gate=gate, canonical_trigger=trigger, held=_held_back(gate, event, verdicts))
+        _asked(gate, trigger, event, verdicts)
         for trigger in triggers
         for gate in configuration.gates.get(trigger, ())
     )
@@ -111,28 +124,38 @@ def route(configuration: Configuration, event: SourceEvent, verdicts: Verdicts) 
         canonical_triggers=triggers,
         gates=gates,
         starts=tuple(starts.values()),
+        refused=tuple(
+            Refused(task_id=one.gate.task_id, reason=one.held)
+            for one in gates
+            if one.held is not None and one.refuses and one.gate.task_id not in starts
+        ),
         reason="; ".join(held) or None,
     )
 
 
-def _held_back(gate: Gate, event: SourceEvent, verdicts: Verdicts) -> str | None:
-    """Why this gate stays shut; gates fail closed."""
+def _asked(gate: Gate, trigger: str, event: SourceEvent, verdicts: Verdicts) -> Gated:
+    """Whether this gate opens; gates fail closed."""
+    held, refuses = None, False
     if not gate.enabled:
-        return f"task {gate.task_id} is disabled"
-    if gate.min_association is not None:
-        association = event.actor.association if event.actor else None
-        if RANK.get(association or "", len(RANK)) > RANK.get(gate.min_association, -1):
-            return (
-                f"task {gate.task_id} held back: its author is {association or 'of no known'} "
-                f"association, {gate.min_association} is needed"
-            )
-    if gate.condition is not None:
-        verdict = verdicts.get(gate.condition)
-        if verdict is None:
-            return f"task {gate.task_id} held back: its condition failed or took too long"
-        if not verdict:
-            return f"task {gate.task_id} held back: its condition is false"
-    return None
+        held = f"task {gate.task_id} is disabled"
+    elif (why := _too_distant(gate, event)) is not None:
+        held, refuses = f"task {gate.task_id} held back: {why}", True
+    elif gate.condition is not None and verdicts.get(gate.condition) is None:
+        held = f"task {gate.task_id} held back: its condition failed or took too long"
+        refuses = True
+    elif gate.condition is not None and not verdicts[gate.condition]:
+        held = f"task {gate.task_id} held back: its condition is false"
+    return Gated(gate=gate, canonical_trigger=trigger, held=held, refuses=refuses)
+
+
+def _too_distant(gate: Gate, event: SourceEvent) -> str | None:
+    if gate.min_association is None:
+        return None
+    association = event.actor.association if event.actor else None
+    if RANK.get(association or "", len(RANK)) <= RANK.get(gate.min_association, -1):
+        return None
+    told = association or "not told"
+    return f"its author's association is {told}, {gate.min_association} or closer is needed"
 
 
 def _words(event: SourceEvent) -> str:

@@ -13,6 +13,7 @@ from aether.db import reading
 from aether.engine import configuration, opening
 from aether.engine.assign import Assignment, assign
 from aether.engine.bounds import within_rates
+from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Offer, Toolbox, Withheld, offers
 from aether.engine.plan import Plan, item_keys, make_plan
 from aether.engine.receive import (
@@ -172,6 +173,7 @@ async def simulate(
     Raises:
         UnavailableError: no process can be started for the jq programs.
     """
+    await learn_stored(runtime.settings)  # as a worker does: else it would show another prompt
     known = await configuration.up_to_date(runtime.configuration)
     plan = await make_plan(replace(runtime, configuration=known), event, slug=slug)
     async with reading():

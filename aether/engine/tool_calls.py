@@ -62,6 +62,7 @@ async def outcome_of(
         text="",
         duration_ms=0,
     )
+    ended: tuple[ToolExecutionStatus, str, str | None]
     try:
         offer = _known(name, tools)
         outcome = replace(outcome, is_data=offer.is_foreign)  # its schema's words, too
@@ -70,34 +71,37 @@ async def outcome_of(
         reached(f"tool {name}")
         text = await do(offer, arguments)
     except BadArgumentsError as error:
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+        ended = ToolExecutionStatus.FAILED, f"Error: {error}", str(error)
     except RUN_ENDING:
         raise
     except RefusedError as error:
         outcome = replace(outcome, is_data=False)
-        outcome = _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {error}", str(error))
+        ended = ToolExecutionStatus.REFUSED, f"Refused: {error}", str(error)
     except UpstreamError as error:
         if error.may_have_happened:
             raise
         outcome = replace(outcome, is_data=True)  # it quotes what the far side said
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+        ended = ToolExecutionStatus.FAILED, f"Error: {error}", str(error)
     except AetherError as error:
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
+        ended = ToolExecutionStatus.FAILED, f"Error: {error}", str(error)
     except UNAVAILABLE:
         raise  # what the tool wrote last may have happened, unrecorded
     except Exception:  # the tool loop's end: the model hears of it, the log has the trace
         log.exception("tool %s failed", name)
         told = "the tool failed for a reason of its own"
-        outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {told}", told)
+        ended = ToolExecutionStatus.FAILED, f"Error: {told}", told
     else:
         is_data = offer.is_foreign or offer.effect is ToolEffect.READS
         outcome = replace(outcome, is_data=is_data)
-        outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
-    mask = Mask(settings)
+        ended = ToolExecutionStatus.SUCCEEDED, text, None
+    status, said, problem = ended
     return replace(
-        outcome,
-        text=tool_result_text(mask.whole(outcome.text)),  # half a secret would not be known
-        error=redact(outcome.error, settings) if outcome.error else None,
+        _ended(
+            outcome,
+            status,
+            Mask(settings).whole(said),  # before it is cut: half a secret is not known
+            redact(problem, settings) if problem else None,
+        ),
         duration_ms=int((time.monotonic() - started) * 1000),
     )
 
@@ -122,7 +126,7 @@ def _refused(call: Mapping[str, Any], arguments: Any, told: str) -> ToolOutcome:
         text="",
         duration_ms=0,
     )
-    return _ended(outcome, ToolExecutionStatus.REFUSED, tool_result_text(f"Refused: {told}"), told)
+    return _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {told}", told)
 
 
 def changed_by_person(outcome: ToolOutcome, arguments: Mapping[str, Any]) -> ToolOutcome:
@@ -149,6 +153,6 @@ def _ended(
     return replace(
         outcome,
         status=status,
-        text=clean(text),
+        text=tool_result_text(clean(text)),
         error=clean(error) if error else None,
     )

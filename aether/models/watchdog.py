@@ -22,5 +22,5 @@ class WatchdogEntry(Model):
     class Meta:
         table = "watchdog_entry"  # tsv column and its index: first migration
         unique_together = [("minute", "level", "component", "message_hash")]
-        indexes = [("level", "id"), ("created_at",)]
+        indexes = [("level", "id"), ("created_at",), ("component", "id")]
         ordering = ["-id"]

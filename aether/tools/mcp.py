@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from aether.errors import AetherError, UpstreamError
 from aether.reach import Reach
+from aether.redact import redact_known
 from aether.tools import mcp_wire
 from aether.tools.mcp_failures import NotHereError, SessionLostError, failure
 from aether.tools.mcp_results import asked_text, result_text
@@ -63,12 +64,12 @@ class McpEndpoint:
         return (self.url.rstrip("/") + USUAL_PATHS[self.transport], self.url)
 
     def redact(self, text: str) -> str:
-        """``text`` without the values of our headers, however the server came to say them."""
+        """``text`` without the values of our headers, nor any other secret that is known."""
         for value in self.headers.values():
             for secret in (value, value.rpartition(" ")[2]):  # Bearer and its token
                 if len(secret) >= mcp_wire.SHORTEST_SECRET:
                     text = text.replace(secret, "***")
-        return text
+        return redact_known(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,7 @@ async def call_tool(
     _, result = await _anywhere(endpoint, reach, CALL_SECONDS, work)
     if isinstance(result, mcp_types.InputRequiredResult):
         raise ToolFailedError(endpoint.redact(asked_text(result)))
-    text = endpoint.redact(result_text(result))
+    text = result_text(result, endpoint.redact)
     if result.is_error:
         raise ToolFailedError(text or "the tool failed and did not say why")
     return text

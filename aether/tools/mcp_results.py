@@ -1,6 +1,7 @@
 """What an MCP tool answered, as text for the model: its texts, and a note of what is none."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from aether.rendering import clean
@@ -11,8 +12,11 @@ MOST_ASKED: Final = 5
 LONGEST: Final = 200_000  # characters; the conversation cuts again, in the middle
 
 
-def result_text(result: Any) -> str:
-    """The text of a ``CallToolResult``; structured content is told where the text does not."""
+def result_text(result: Any, masked: Callable[[str], str] = str) -> str:
+    """The text of a ``CallToolResult``; structured content is told where the text does not.
+
+    ``masked`` takes secrets out, before anything is cut: half a secret is not recognised.
+    """
     blocks = list(result.content)
     parts = [_block(one) for one in blocks[:MOST_BLOCKS]]
     if len(blocks) > MOST_BLOCKS:
@@ -20,7 +24,7 @@ def result_text(result: Any) -> str:
     structured = result.structured_content
     if structured is not None and not _is_told(structured, blocks):
         parts.append(json.dumps(structured, ensure_ascii=False))
-    text = clean("\n\n".join(part for part in parts if part))
+    text = masked(clean("\n\n".join(part for part in parts if part)))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[… cut …]"
 
 

@@ -48,7 +48,7 @@ async def test_the_references_agent_is_created_listed_and_read_with_its_keys_in_
     assert list(created)[:6] == ["id", "name", "role_id", "description", "prompt", "created_at"]
     assert await door.get("/api/agents/pm_sarah") == created
     assert await door.get("/api/agents") == [created]
-    assert await details("agent.created") == [{"name": "Sarah (PM)"}]
+    assert await details("agent.created") == [{"after": PM_SARAH | {"enabled": True}}]
     [entry] = await rows("SELECT agent_id, caller FROM audit_entry")
     assert entry == {"agent_id": "pm_sarah", "caller": "api"}
 
@@ -97,8 +97,13 @@ async def test_put_changes_what_is_sent_and_nothing_else(door: Door) -> None:
     changed = {"prompt": "Updated system prompt...", "description": None, "role_id": "hub"}
     assert without(put) == without(created) | changed
     assert await door.get("/api/agents/pm_sarah") == put
-    [detail] = await details("agent.updated")
-    assert sorted(detail["changed"]) == ["description", "prompt", "role_id"]
+    assert await details("agent.updated") == [
+        {
+            "changed": ["description", "prompt", "role_id"],
+            "before": {name: PM_SARAH[name] for name in ("description", "prompt", "role_id")},
+            "after": changed,
+        }
+    ]
 
 
 async def test_the_id_of_an_agent_never_changes(door: Door) -> None:
@@ -344,12 +349,14 @@ async def test_the_audit_log_is_newest_first_and_in_pages(door: Door) -> None:
         "agent_id": "ta_leo",
         "action": "task.started",
         "execution_id": 2**40 + 2,
+        "delivery_id": None,
         "caller": None,
         "origin": None,
         "detail": {"n": 1},
     }
     assert list(told[0]) == [
-        "id", "agent_id", "action", "execution_id", "caller", "origin", "detail", "created_at",
+        "id", "agent_id", "action", "execution_id", "delivery_id", "caller", "origin", "detail",
+        "created_at",
     ]  # fmt: skip
     assert await door.get("/api/agents/ta_leo/audit?limit=2&offset=1") == told[1:3]
     assert await door.get("/api/agents/ta_leo/audit?offset=99") == []

@@ -24,7 +24,7 @@ async def test_what_belongs_to_no_agent_is_in_the_whole_log(doors: Doors) -> Non
     told = await doors.ask("{ auditLog { id action agentId caller origin detail } }")
 
     assert column(listed, "action") == ["project.created", "agent.created"]
-    assert listed[0]["detail"] == {"project_id": project["id"], "name": "API"}
+    assert listed[0]["detail"] == {"project_id": project["id"], "after": API | {"enabled": True}}
     assert (listed[0]["agent_id"], listed[1]["agent_id"]) == (None, "pm_sarah")
     assert (listed[0]["caller"], listed[0]["origin"]) == ("api", "rest 127.0.0.1")
     assert column(told["auditLog"], "id") == [str(one["id"]) for one in listed]

@@ -26,6 +26,11 @@ READS: Final = {
     "POST /api/memory/search",
     "POST /webhook/{slug}",  # a platform's doing: the delivery's own row tells of it
 }
+TARGETS: Final = {
+    "approval_id", "integration_id", "mapping_id", "mcp_server_id", "memory", "model",
+    "poll_source_id", "project_id", "seed", "task_id", "tool_id",
+}  # fmt: skip
+"""What a detail names that an act was done to, where no column does."""
 TOOL: Final = {"name": "my_tool", "description": "Mine."}
 PROJECT: Final = {"name": "API", "source": "github", "source_project_id": "acme/api"}
 POLLED: Final = {"source": "github", "project_id": "acme/api"}
@@ -71,15 +76,20 @@ class Walk:
 
     async def _told(self, name: str, action: str, last: int, origin: str) -> None:
         found = await rows(
-            """SELECT action, caller, origin, detail, created_at, agent_id, execution_id
-               FROM audit_entry WHERE id > $1 AND caller IS NOT NULL ORDER BY id""",
+            """SELECT action, caller, origin, detail, created_at, agent_id, execution_id,
+                 delivery_id FROM audit_entry WHERE id > $1 AND caller IS NOT NULL ORDER BY id""",
             last,
         )
         assert [one["action"] for one in found] == [action], name
         [one] = found
         assert (one["caller"], one["origin"]) == ("api", origin), name
         assert one["created_at"] is not None
-        assert json.loads(one["detail"]) or one["agent_id"] or one["execution_id"], name
+        detail = json.loads(one["detail"])
+        ids = [one[column] for column in ("agent_id", "execution_id", "delivery_id")]
+        assert any(ids) or TARGETS & detail.keys(), f"{name} does not say what it was done to"
+        if action.endswith(".updated"):
+            assert detail["before"].keys() == detail["after"].keys() == set(detail["changed"]), name
+            assert detail["before"] != detail["after"], name
         self.walked.append(name)
 
 
@@ -219,6 +229,7 @@ async def test_every_write_at_rest_is_told_once_with_its_caller(walk: Walk) -> N
 
     writes = {f"{one.method} {one.path}" for one in OPS if one.method != "GET"} - READS
     assert writes - set(walk.walked) == set()
+    assert (await doors.get("/api/audit?action=delivery.replayed"))[0]["delivery_id"]
     [leaked] = await rows(
         """SELECT count(*) AS n FROM audit_entry
            WHERE detail::text LIKE '%a-secret-0001%' OR detail::text LIKE '%ghp_0123456789%'"""

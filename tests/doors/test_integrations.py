@@ -79,8 +79,14 @@ async def test_the_references_integration_is_stored_encrypted_and_shown_masked(
     assert await stored(door, created["id"]) == {"token": TOKEN}
     [row] = await rows("SELECT to_jsonb(integration)::text AS told FROM integration")
     assert TOKEN not in row["told"]
-    detail = {"integration_id": created["id"], "name": SENT["name"]}
-    assert await details("integration.created") == [detail]
+    given = {name: value for name, value in SENT.items() if name != "credentials"}
+    assert await details("integration.created") == [
+        {
+            "integration_id": created["id"],
+            "name": SENT["name"],
+            "after": given | {"enabled": True},
+        }
+    ]
 
 
 async def test_a_short_secret_is_masked_without_its_tail(door: Door, configure: Configure) -> None:
@@ -136,7 +142,13 @@ async def test_what_was_read_can_be_put_back_and_its_mask_changes_nothing(
     assert renamed["name"] == "Another"
     assert await stored(door, created["id"]) == {"token": TOKEN}
     assert await details("integration.updated") == [
-        {"integration_id": created["id"], "name": "Another", "changed": ["name"]}
+        {
+            "integration_id": created["id"],
+            "name": "Another",
+            "changed": ["name"],
+            "before": {"name": SENT["name"]},
+            "after": {"name": "Another"},
+        }
     ]
 
 
@@ -166,7 +178,13 @@ async def test_a_new_value_replaces_the_secret(door: Door, configure: Configure)
     assert put["credentials"] == {"token": "••••5678"}
     assert await stored(door, created["id"]) == {"token": OTHER_TOKEN}
     [detail] = await details("integration.updated")
-    assert detail["changed"] == ["credentials"]
+    assert detail == {
+        "integration_id": created["id"],
+        "name": SENT["name"],
+        "changed": ["credentials"],
+        "before": {},
+        "after": {},
+    }
 
 
 @pytest.mark.parametrize(

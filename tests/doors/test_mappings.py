@@ -168,7 +168,7 @@ async def test_the_references_webhook_mapping_is_created_read_and_deleted(door: 
     assert await door.get(path) == created
     assert await door.delete(path) == {"deleted": created["id"]}
     assert await details("mapping.deleted") == [
-        {"kind": "webhook", "mapping_id": created["id"], **RULE}
+        {"kind": "webhook", "mapping_id": created["id"], **RULE, "enabled": True}
     ]
     text = await door.refused("GET", path, None, 404)
     assert text == f"webhook mapping {created['id']} not found"
@@ -190,9 +190,15 @@ async def test_a_webhook_mapping_is_changed_and_can_be_put_back(door: Door) -> N
 
     changed = {"enabled": True, "slug": None, "jq_filter": "true"}
     assert without(put) == without(created) | changed
-    [detail] = await details("mapping.updated")
-    assert sorted(detail.pop("changed")) == ["enabled", "jq_filter", "slug"]
-    assert detail == {"kind": "webhook", "mapping_id": created["id"]}
+    assert await details("mapping.updated") == [
+        {
+            "kind": "webhook",
+            "mapping_id": created["id"],
+            "changed": ["enabled", "jq_filter", "slug"],
+            "before": {"enabled": False, "jq_filter": RULE["jq_filter"], "slug": "my-hook"},
+            "after": changed,
+        }
+    ]
 
 
 REFUSED = [

@@ -103,7 +103,9 @@ async def test_the_references_server_is_registered_listed_read_changed_and_delet
     assert await acts() == ["mcp_server.created", "mcp_server.updated", "mcp_server.deleted"]
     assert await details("mcp_server.updated") == [
         {"mcp_server_id": created["id"], "name": "My MCP Server",
-         "changed": ["agent_id", "transport", "enabled"]},
+         "changed": ["agent_id", "enabled", "transport"],
+         "before": {"agent_id": "ta_leo", "enabled": True, "transport": "streamable_http"},
+         "after": {"agent_id": None, "enabled": False, "transport": "sse"}},
     ]  # fmt: skip
 
 
@@ -614,6 +616,10 @@ async def test_a_deleted_server_or_agent_takes_the_tools_along(
     assert column(await door.get("/api/tools"), "name") == ["mcp_wiki_search"]
     await door.delete("/api/agents/pm_sarah")
     assert await counts("tool_definition", "mcp_server") == [0, 0]
+    [server] = await details("mcp_server.deleted")
+    assert (server["before"]["url"], server["along"]) == (box.url, {"tools": ["mcp_docs_search"]})
+    [agent] = await details("agent.deleted")
+    assert agent["along"] == {"capabilities": [], "integrations": [], "mcp_servers": ["Wiki"]}
 
 
 async def test_what_was_read_of_an_mcp_tool_can_be_put_back(

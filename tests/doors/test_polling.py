@@ -59,8 +59,11 @@ async def test_a_poll_source_is_created_read_listed_and_deleted(door: Door) -> N
     assert await actions() == ["poll_source.created", "poll_source.deleted"]
     [detail] = await details("poll_source.created")
     assert detail == {
-        "poll_source_id": created["id"], "source": "github", "project_id": "myorg/api-service",
-    }  # fmt: skip
+        "poll_source_id": created["id"],
+        "source": "github",
+        "project_id": "myorg/api-service",
+        "after": SENT,
+    }
 
 
 async def test_the_references_poll_source_of_jira_is_taken_once_jira_can_be_polled(

@@ -41,7 +41,7 @@ async def test_the_references_project_is_created_listed_and_read(door: Door) -> 
     assert await door.get(f"/api/projects/{created['id']}") == created
     assert await door.get("/api/projects") == [created]
     assert await details("project.created") == [
-        {"project_id": created["id"], "name": "My API Service"}
+        {"project_id": created["id"], "after": API_SERVICE | {"enabled": True}}
     ]
 
 
@@ -54,8 +54,14 @@ async def test_put_changes_what_is_sent_and_what_was_read_can_be_put_back(door: 
 
     assert without(put) == without(created) | {"enabled": False, "description": None}
     assert await actions() == ["project.created", "project.updated"]
-    [detail] = await details("project.updated")
-    assert sorted(detail["changed"]) == ["description", "enabled"]
+    assert await details("project.updated") == [
+        {
+            "project_id": created["id"],
+            "changed": ["description", "enabled"],
+            "before": {"description": API_SERVICE["description"], "enabled": True},
+            "after": {"description": None, "enabled": False},
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,13 @@ async def test_a_deleted_project_takes_its_integrations_along(door: Door) -> Non
 
     assert await door.get("/api/projects") == [made[1]]
     assert await count("integration") == 1
-    assert await details("project.deleted") == [{"project_id": gone, "name": "My API Service"}]
+    assert await details("project.deleted") == [
+        {
+            "project_id": gone,
+            "before": API_SERVICE | {"source_project_id": "a", "enabled": True},
+            "along": {"integrations": ["a"]},
+        }
+    ]
     text = await door.refused("DELETE", f"/api/projects/{gone}", None, 404)
     assert text == f"project {gone} not found"
 

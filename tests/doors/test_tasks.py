@@ -49,7 +49,9 @@ async def test_the_references_task_is_created_though_its_actor_names_nothing(doo
     assert list(created)[:5] == list(PM_ANALYZE)
     assert await door.get("/api/tasks/pm_analyze") == created
     assert await door.get("/api/tasks") == [created]
-    assert await details("task.created") == [{"task_id": "pm_analyze", "name": "PM: Analyze Issue"}]
+    [detail] = await details("task.created")
+    assert detail["task_id"] == "pm_analyze"
+    assert detail["after"].items() >= PM_ANALYZE.items()
 
 
 async def test_every_field_of_a_task_is_kept_and_can_be_put_back(door: Door) -> None:
@@ -88,7 +90,9 @@ async def test_put_changes_what_is_sent_and_names_it_as_the_wire_does(door: Door
 
     assert without(put) == without(created) | {"actor_fallback": None, "actor_id": "ta_leo"}
     [detail] = await details("task.updated")
-    assert sorted(detail["changed"]) == ["actor_fallback", "actor_id"]
+    assert detail["changed"] == ["actor_fallback", "actor_id"]
+    assert detail["before"] == {name: PM_ANALYZE[name] for name in detail["changed"]}
+    assert detail["after"] == {name: put[name] for name in detail["changed"]}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,9 @@ async def test_a_deleted_task_takes_its_trigger_mappings_along_and_leaves_its_hi
 
     assert column(await door.get("/api/tasks/triggers"), "task_id") == ["other"]
     assert column(await door.get("/api/task-executions?task_id=pm_analyze"), "id") == [ran]
-    assert await details("task.deleted") == [{"task_id": "pm_analyze", "trigger_mappings": 1}]
+    [detail] = await details("task.deleted")
+    assert (detail["task_id"], detail["trigger_mappings"]) == ("pm_analyze", 1)
+    assert detail["before"].items() >= PM_ANALYZE.items()
     text = await door.refused("DELETE", "/api/tasks/pm_analyze", None, 404)
     assert text == "task 'pm_analyze' not found"
 

@@ -41,7 +41,17 @@ async def test_a_tool_is_created_listed_changed_put_back_and_deleted(door: Door)
     assert without(put) == without(created) | {"parameters": {}, "category": None}
     assert await door.delete(path) == {"deleted": created["id"]}
     assert await actions() == ["tool.created", "tool.updated", "tool.deleted"]
-    assert await details("tool.deleted") == [{"tool_id": created["id"], "name": "look-up_2"}]
+    left = {name: LOOK_UP[name] for name in LOOK_UP.keys() - {"parameters", "category"}}
+    assert await details("tool.updated") == [
+        {
+            "tool_id": created["id"],
+            "name": LOOK_UP["name"],
+            "changed": ["category", "parameters"],
+            "before": {name: LOOK_UP[name] for name in ("category", "parameters")},
+            "after": {"category": None, "parameters": {}},
+        }
+    ]
+    assert await details("tool.deleted") == [{"tool_id": created["id"], "before": left}]
     assert await door.refused("GET", path, None, 404) == f"tool {created['id']} not found"
 
 

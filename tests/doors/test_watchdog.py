@@ -18,8 +18,9 @@ def switch_on(door: Door) -> None:
 
 async def entry(message: str, level: str = "error", **values: Any) -> int:
     [moment] = await rows(f"SELECT timestamptz '{MINUTE}' AS minute")
+    values = {"component": "worker"} | values
     return await insert(
-        "watchdog_entry", level=level, component="worker", message=message,
+        "watchdog_entry", level=level, message=message,
         message_hash=message[:64], minute=moment["minute"], **values,
     )  # fmt: skip
 
@@ -56,6 +57,12 @@ async def test_the_references_query_gives_errors_newest_first(door: Door) -> Non
     assert len(await door.get("/api/watchdog")) == 3
     assert await door.get("/api/watchdog?level=error&limit=1&offset=1") == told[1:]
     assert await door.get("/api/watchdog?level=info") == []
+    web = await entry("execution 9 failed", component="web")
+    assert column(await door.get("/api/watchdog?component=web"), "id") == [web]
+    assert await door.get("/api/watchdog?component=web&level=warn") == []
+    assert column(await door.get("/api/watchdog?component=worker&level=error"), "id") == [
+        last, first,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,7 @@ async def test_no_search_text_is_an_error(door: Door, search: str) -> None:
         ("search=a%00", "search: must not hold a NUL character"),
         (f"search={'a' * 5001}", "search: must have at most 5000 characters"),
         ("since=now", "since: unknown parameter"),
+        ("component=", "component: must not be empty"),
     ],
 )
 async def test_a_query_that_is_not_valid_is_refused_naming_the_parameter(

@@ -178,7 +178,7 @@ async def test_each_gate_says_whether_it_opens_and_why_not(runtime: Runtime) -> 
     ]
     assert [one.reason for one in said.gates] == [
         None,
-        "task far held back: its author is MEMBER association, OWNER is needed",
+        "task far held back: its author's association is MEMBER, OWNER or closer is needed",
         "task false held back: its condition is false",
         "task broken held back: its condition failed or took too long",
         None,

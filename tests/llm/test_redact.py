@@ -150,3 +150,15 @@ def test_what_is_forgotten_and_learnt_anew_counts_at_once(monkeypatch: pytest.Mo
     monkeypatch.setenv("MY_API_KEY", "second-one-2")
     settings = settings_of(github_token="third-one-3")
     assert redact_known("first-one-1 second-one-2 third-one-3", settings) == "*** *** ***"
+
+
+def test_the_password_of_a_proxy_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://ann:pass%40word-77@proxy.example:3128")
+
+    told = redact_known("407 for pass@word-77, pass%40word-77, " + in_basic("ann:pass@word-77"))
+
+    assert told == "407 for ***, ***, YW5uOn***w=="
+
+
+def in_basic(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -52,7 +52,8 @@ FILLED: Final = {
         FROM generate_series(1, {ROWS}) AS n""",
     "watchdog_entry": f"""INSERT INTO watchdog_entry (level, component, message, message_hash,
           minute)
-        SELECT CASE WHEN n % 50 = 0 THEN 'error' ELSE 'warn' END, 'web',
+        SELECT CASE WHEN n % 50 = 0 THEN 'error' ELSE 'warn' END,
+          CASE WHEN n % 70 = 0 THEN 'scheduler' ELSE 'web' END,
           'thing ' || n || ' is odd', n::text, now()
         FROM generate_series(1, {ROWS}) AS n""",
 }
@@ -88,7 +89,7 @@ LISTS: Final[dict[str, tuple[type[Page], Listed, Sliced, dict[str, Any]]]] = {
     ),
     "watchdog_entry": (
         watchdog.WatchdogFilter, watchdog.list_watchdog_entries, watchdog.slice_watchdog_entries,
-        {"level": "error", "search": "777"},
+        {"level": "error", "component": "scheduler", "search": "777"},
     ),
 }  # fmt: skip
 """By table: the filter, the list, the connection, and a value of each filter that is offered."""

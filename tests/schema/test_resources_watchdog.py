@@ -32,6 +32,8 @@ async def test_entries_are_listed_newest_first_by_level_by_words_and_in_pages(
       all: watchdogEntries {{ {fields} }}
       errors: watchdogEntries(level: ERROR) {{ id }}
       found: watchdogEntries(search: "refused -execution") {{ id }}
+      worker: watchdogEntries(component: "worker") {{ id }}
+      paged: watchdogEntriesConnection(component: "web", first: 5) {{ nodes {{ id }} }}
       odd: watchdogEntries(search: "((:*") {{ id }}
       page: watchdogEntries(limit: 1, offset: 1) {{ id }} }}""")
 
@@ -44,6 +46,8 @@ async def test_entries_are_listed_newest_first_by_level_by_words_and_in_pages(
     assert told["errors"] == told["page"] == [{"id": "1"}]
     assert told["found"] == [{"id": "2"}]
     assert told["odd"] == []
+    assert told["worker"] == [{"id": "1"}]
+    assert told["paged"] == {"nodes": [{"id": "2"}]}
 
 
 async def test_while_it_is_off_both_doors_name_the_setting(doors: Doors) -> None:

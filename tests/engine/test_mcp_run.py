@@ -352,8 +352,8 @@ async def test_a_tool_that_is_held_back_while_the_run_goes_on_is_refused(
     [ran] = await ToolExecution.all()
     assert ran.status == "refused"
     assert ran.error == (
-        "this tool may not be called: its server has changed it, and a person has to confirm it "
-        "first"
+        "mcp_docs_search is withheld from this run: its server has changed it, and a person has to "
+        "confirm it first"
     )
 
 

@@ -259,8 +259,11 @@ async def test_a_run_keeps_the_agent_that_began_it_though_another_would_be_chose
     done = await approve(world, *await pending())
 
     assert (done.status, done.agent_id, done.agent_reason) == (
-        "succeeded", "a_one", "a_one began this run",
-    )  # fmt: skip
+        "succeeded",
+        "a_one",
+        "a_one has 1 of 1 required: triage; so have a_two: decided by the order of ids; "
+        "the task's actor pm_sarah does not exist",
+    )
     assert spoke(world) == ["You are a_one."] * 2
     assert {one.agent_id for one in await ToolExecution.all()} == {"a_one"}
 
@@ -294,7 +297,7 @@ async def test_a_run_that_the_fallback_prompt_began_goes_on_with_it(world: World
     done = await approve(world, *await pending())
 
     assert (done.status, done.agent_id, done.agent_reason) == (
-        "succeeded", None, "the fallback prompt began this run",
+        "succeeded", None, "pm_sarah does not exist: the fallback prompt speaks",
     )  # fmt: skip
     assert spoke(world) == ["You are a PM."] * 2
 

@@ -109,6 +109,12 @@ class Settings(BaseModel):
     llm_fallback_models: tuple[str, ...] = Field(
         (), description="Models that are asked in order where one fails, comma-separated."
     )
+    llm_max_prompt_tokens: int | None = Field(
+        None,
+        ge=500,
+        le=100_000_000,
+        description="Longest prompt; where a server cuts longer ones without a word, as Ollama.",
+    )
     llm_max_tool_rounds: int = Field(5, ge=0, le=100, description="Rounds of tool calls in a run.")
     llm_max_chats: int = Field(
         100, ge=1, le=200, description="Chats at once in one web process; more are answered 429."

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from aether import audit
+from aether.checkpoints import reached
 from aether.db import row, rows, transaction
 from aether.engine.arguments import BadArgumentsError, read_arguments
 from aether.engine.offering import Offer, is_listed_in
@@ -197,6 +198,7 @@ async def ask(asker: Asker, requests: Sequence[Request]) -> NoReturn:
                 "task_id": asker.task.id,
             },
         )
+    reached("approval asked")
     raise ApprovalPendingError("waits for a person")
 
 

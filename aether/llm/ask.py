@@ -101,19 +101,23 @@ async def _fitted(
     model: str | None,
     messages: Sequence[Mapping[str, Any]],
     room: Room,
+    tools: Sequence[Mapping[str, Any]] | None,
     on_again: Callable[[], None] | None,
     **arguments: Any,
 ) -> Reply:
     known = await _known_window(settings, model)
     most = window.characters(messages)
     if known is not None:
-        most = min(most, int(known * window.CHARACTERS_A_TOKEN))
+        beside = window.characters(tools or ())
+        most = min(most, max(int(known * window.CHARACTERS_A_TOKEN) - beside, 0))
     if room.characters is not None:
         most = min(most, room.characters)
     for left in (1.0, *SMALLER):
         fitting = window.fit(messages, int(most * left))
         try:
-            reply = await chat.complete(settings, model=model, messages=fitting, **arguments)
+            reply = await chat.complete(
+                settings, model=model, messages=fitting, tools=tools, **arguments
+            )
         except provider.PromptTooLongError as error:
             shorter = window.fit(messages, int(most * left * 0.9))
             if left == SMALLER[-1] or window.characters(shorter) >= window.characters(fitting):
@@ -129,10 +133,15 @@ async def _fitted(
 
 
 async def _known_window(settings: Settings, model: str | None) -> int | None:
-    """How many tokens the model reads, as LiteLLM knows it; None for a server of one's own."""
+    """How many tokens the model reads, as the setting says or LiteLLM knows it; None: nobody does.
+
+    The smaller of the two counts.
+    """
+    bound = settings.llm_max_prompt_tokens
     if settings.llm_base_url:
-        return None  # its names are its own
+        return bound  # its names are its own
     name = chat.model_name(settings, model)
     library = await asyncio.to_thread(provider.litellm)
     told = library.model_cost.get(name, {}).get("max_input_tokens")
-    return told if isinstance(told, int) and told > 0 else None
+    known = [one for one in (told, bound) if isinstance(one, int) and one > 0]
+    return min(known, default=None)

@@ -75,6 +75,52 @@ def test_a_worker_killed_between_any_two_steps_leaves_one_comment(
         assert [one["action"] for one in audit].count("task.completed") == 1
 
 
+@pytest.mark.parametrize(
+    "checkpoint", ["reply stored", "approval asked", "tool create_issue", "comment posted"]
+)
+def test_a_worker_killed_around_an_approval_asks_once_and_acts_once(
+    make_system: MakeSystem, tmp_path: Path, checkpoint: str
+) -> None:
+    with make_system(LEASE_SECONDS="3") as system:
+        system.start_web()
+        system.start("scheduler")
+        system.one_task()
+        [task] = system.call("GET", "/api/tasks")
+        wanted = {"approve_tools": ["create_issue"], "approve_answer": True}
+        system.call("PUT", f"/api/tasks/{task['id']}", json=wanted)
+        system.model.say(SCRIPT)
+        doomed = system.start(
+            "-m", "tests.e2e.killing_worker",
+            KILL_AT=checkpoint, KILL_ONCE=str(tmp_path / "killed"),
+        )  # fmt: skip
+        [execution_id] = system.open_issue(REPO)
+
+        started: list[object] = []
+
+        def is_done() -> bool:
+            """Approve what waits, as a person would; another worker comes where the first died."""
+            if doomed.poll() is not None and not started:
+                started.append(system.start("worker"))
+            status = system.execution(execution_id)["status"]
+            if status == "waiting_approval":
+                for one in system.call("GET", "/api/approvals?status=pending"):
+                    system.call("POST", f"/api/approvals/{one['id']}/approve")
+            return bool(status == "succeeded")
+
+        wait_for(is_done, seconds=150, what="the answer")
+
+        assert doomed.returncode == -signal.SIGKILL
+        assert comments(system) == ["Once."]
+        created = list(system.github.repositories[REPO].issues.values())
+        assert sorted(one.title for one in created) == ["It breaks", "Part"]
+        asked = system.call("GET", "/api/approvals")
+        assert [(one["kind"], one["status"]) for one in asked] == [
+            ("answer", "approved"), ("tool", "approved"),
+        ]  # fmt: skip
+        audit = system.call("GET", "/api/agents/pm_sarah/audit?limit=500")
+        assert [one["action"] for one in audit].count("approval.requested") == 2
+
+
 def test_a_lost_hint_is_sent_again(make_system: MakeSystem, valkey: Valkey) -> None:
     with make_system() as system:
         system.start_web()

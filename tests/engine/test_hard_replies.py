@@ -10,6 +10,7 @@ from aether.db import rows
 from aether.demo.model import Reply, by_turn
 from aether.engine import approvals
 from aether.engine.execute import execute
+from aether.errors import LeaseLostError
 from aether.models import Approval, ExecutionMessage, TaskDefinition, ToolExecution
 from aether.vocabulary import ApprovalStatus
 from tests.engine import test_execute as base
@@ -129,6 +130,32 @@ async def test_a_tool_that_is_switched_off_while_the_model_thinks_is_not_run(
     )
     offered = [one["function"]["name"] for one in world.model.requests[2]["tools"]]
     assert "close_issue" not in offered
+
+
+async def test_a_crash_between_two_results_of_one_reply_leaves_a_history_that_is_valid(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [CALL("add_labels", {"labels": [name]}, f"c{name}") for name in "abc"]
+    stored = []
+
+    def crash(name: str) -> None:
+        if name == "tool result stored":
+            stored.append(name)
+            if len(stored) == 2:
+                raise LeaseLostError("its process died")
+
+    monkeypatch.setattr("aether.checkpoints._Hook.call", staticmethod(crash))
+    execution = await world.run(Reply.calls(*calls), Reply.text("Labelled."))
+    assert (execution.status, execution.tool_calls) == ("running", 2)
+    await rows("UPDATE task_execution SET lease_until = now() - interval '1 hour'")
+
+    done = await world.again(execution.id)
+
+    assert (done.status, done.llm_calls, done.tool_calls) == ("succeeded", 2, 3)
+    sent = world.model.requests[-1]["messages"]
+    assert [one["tool_call_id"] for one in sent if one["role"] == "tool"] == ["ca", "cb", "cc"]
+    assert (world.labels(), world.model.problems) == (["a", "b", "c"], [])
+    assert [one.call_id for one in await ToolExecution.all().order_by("id")] == ["ca", "cb", "cc"]
 
 
 async def test_last_words_that_a_person_refuses_are_written_anew(world: World) -> None:

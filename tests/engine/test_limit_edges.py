@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +11,12 @@ from aether.demo.model import Reply, by_turn
 from aether.engine.execute import execute
 from aether.engine.receive import replay
 from aether.leases import claim
-from aether.models import Agent, AuditEntry, Delivery, TaskDefinition, TaskExecution
+from aether.models import Agent, AuditEntry, Delivery, Project, TaskDefinition, TaskExecution
 from tests.engine import test_execute as base
-from tests.engine.test_limits import at_work, event, sarah, told
+from tests.engine.test_limits import at_work, event, project, sarah, told
 
 World = base.World
+CALL = base.CALL
 make = base.make
 world = base.world
 
@@ -29,6 +31,33 @@ async def test_what_is_used_up_to_the_last_token_stops_and_one_token_less_does_n
     second = await world.run(Reply.text("Two.").using(1, 0), number=8)
 
     assert second.status == status
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("agent", "max_cost_usd_per_day"),
+        ("agent", "max_cost_usd_per_month"),
+        ("project", "max_cost_usd_per_day"),
+        ("task", "max_cost_usd_per_run"),
+    ],
+)
+async def test_what_a_call_cost_stops_the_next_one_of_the_very_run(
+    world: World, owner: str, name: str
+) -> None:
+    await sarah()
+    await project()
+    owners = {"agent": Agent, "project": Project, "task": TaskDefinition}
+    await owners[owner].all().update(**{name: 0.25})
+    read = Reply.calls(CALL("get_issue", {}, "c1"))
+    costly = replace(read, headers={"x-litellm-response-cost": "0.25"})
+
+    done = await world.run(costly, Reply.text("Never asked."))
+
+    assert (done.status, done.error_code, done.llm_calls) == ("failed", "RATE_LIMITED", 1)
+    assert f"has used 0.25000000 of 0.25 US dollars ({name}); nothing" in str(done.error)
+    assert await told() == [("limit.reached", name)]
+    assert world.comments() == []
 
 
 async def test_many_runs_at_a_bound_all_stop_and_it_is_told_once(

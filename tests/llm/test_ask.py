@@ -190,6 +190,22 @@ async def test_what_was_too_long_once_is_not_sent_in_its_length_again(
     assert (refused.status, first.status, second.status, third.status) == (400, 200, 200, 200)
 
 
+async def test_a_prompt_is_cut_beforehand_for_a_server_that_would_cut_it_without_a_word(
+    model: ScriptedModel, settings: Settings
+) -> None:
+    model.say(Reply.text("Fits."))
+    bounded = settings.model_copy(update={"llm_max_prompt_tokens": 2_000})
+    tool = {"name": "get_issue", "description": "y" * 900, "parameters": {"type": "object"}}
+    tools = [{"type": "function", "function": tool}]
+
+    await ask(bounded, models=[None], messages=talk("x" * 40_000), tools=tools, timeout=20)
+
+    [sent] = model.requests
+    assert len(model.calls) == 1
+    assert window.characters([*sent["messages"], *sent["tools"]]) <= 6_000
+    assert " characters left out …]" in sent["messages"][3]["content"]
+
+
 async def test_a_prompt_of_which_nothing_can_be_left_out_fails_for_good(
     model: ScriptedModel, settings: Settings
 ) -> None:

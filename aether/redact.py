@@ -101,7 +101,7 @@ class Mask:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._secrets = [one for one in _known_secrets(settings) if _tells_apart(one)]
+        self._secrets = [one for one in _known_secrets(settings) if tells_apart(one)]
         self._firsts = {one[0] for one in self._secrets}
         self._longest = max(map(len, self._secrets), default=0)
         self._held = ""
@@ -131,7 +131,8 @@ class Mask:
         return self.whole(held)
 
 
-def _tells_apart(secret: str) -> bool:
+def tells_apart(secret: str) -> bool:
+    """Whether a text that holds it must mean the secret: it is long, and no plain word."""
     is_word = secret.isalpha() and len(secret) < LONGEST_WORD
     return len(secret) >= SHORTEST_IN_CONTENT and not is_word
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from aether.errors import AetherError, UpstreamError
 from aether.reach import Reach
+from aether.redact import tells_apart
 from aether.tools import mcp_wire
 from aether.tools.mcp_failures import NotHereError, SessionLostError, failure
 from aether.tools.mcp_results import asked_text, result_text
@@ -63,10 +64,17 @@ class McpEndpoint:
         return (self.url.rstrip("/") + USUAL_PATHS[self.transport], self.url)
 
     def redact(self, text: str) -> str:
-        """``text`` without the values of our headers, however the server came to say them."""
+        """An error's text without our headers' values, however the server came to say them."""
+        return self._without(text, lambda secret: len(secret) >= mcp_wire.SHORTEST_SECRET)
+
+    def mask(self, text: str) -> str:
+        """The same for what tools say: there, a value that is an ordinary word stays."""
+        return self._without(text, tells_apart)
+
+    def _without(self, text: str, is_one: Callable[[str], bool]) -> str:
         for value in self.headers.values():
             for secret in (value, value.rpartition(" ")[2]):  # Bearer and its token
-                if len(secret) >= mcp_wire.SHORTEST_SECRET:
+                if is_one(secret):
                     text = text.replace(secret, "***")
         return text
 
@@ -136,8 +144,8 @@ async def call_tool(
 
     _, result = await _anywhere(endpoint, reach, CALL_SECONDS, work)
     if isinstance(result, mcp_types.InputRequiredResult):
-        raise ToolFailedError(endpoint.redact(asked_text(result)))
-    text = endpoint.redact(result_text(result))
+        raise ToolFailedError(endpoint.mask(asked_text(result)))
+    text = endpoint.mask(result_text(result))
     if result.is_error:
         raise ToolFailedError(text or "the tool failed and did not say why")
     return text

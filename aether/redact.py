@@ -61,7 +61,7 @@ class _Known:
     def __post_init__(self) -> None:
         found = {spelled for one in self.secrets for spelled in spellings(one)}
         object.__setattr__(self, "all", Finder(found))
-        object.__setattr__(self, "telling", Finder(one for one in found if _tells_apart(one)))
+        object.__setattr__(self, "telling", Finder(one for one in found if tells_apart(one)))
 
 
 _learnt: Final[dict[str, None]] = {}
@@ -141,7 +141,8 @@ class Mask:
         return self.whole(held)
 
 
-def _tells_apart(secret: str) -> bool:
+def tells_apart(secret: str) -> bool:
+    """Whether a text that holds it must mean the secret: it is long, and no plain word."""
     is_word = secret.isalpha() and len(secret) < LONGEST_WORD
     return len(secret) >= SHORTEST_IN_CONTENT and not is_word
 

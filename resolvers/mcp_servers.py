@@ -245,9 +245,10 @@ SLUG_LOCK: Final = 0x4145_4D43  # "AEMC": two servers at once do not choose one 
 async def _free_slug(name: str, id: int) -> str:
     """The server's part of its tools' names; the id is in it where another has the plain one."""
     await rows("SELECT pg_advisory_xact_lock($1)", SLUG_LOCK)
-    slug = slug_of(name)
-    taken = await row("SELECT 1 FROM mcp_server WHERE slug = $1", slug)
-    return slug if taken is None else other_slug(name, id)
+    slug, number = slug_of(name), id
+    while await row("SELECT 1 FROM mcp_server WHERE slug = $1", slug) is not None:
+        slug, number = other_slug(name, number), number + 1  # another may be called "docs 7"
+    return slug
 
 
 def _headers(vault: Vault, one: McpServer, changes: McpServerChanges) -> dict[str, Any]:

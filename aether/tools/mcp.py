@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from aether.errors import AetherError, UpstreamError
 from aether.reach import Reach
-from aether.redact import redact_known
+from aether.redact import redact_known, tells_apart
 from aether.tools import mcp_wire
 from aether.tools.mcp_failures import NotHereError, SessionLostError, failure
 from aether.tools.mcp_results import asked_text, result_text
@@ -64,10 +64,18 @@ class McpEndpoint:
         return (self.url.rstrip("/") + USUAL_PATHS[self.transport], self.url)
 
     def redact(self, text: str) -> str:
-        """``text`` without the values of our headers, nor any other secret that is known."""
+        """An error's text without our headers' values, however the server came to say them, nor any
+        other secret that is known."""
+        return self._without(text, lambda secret: len(secret) >= mcp_wire.SHORTEST_SECRET)
+
+    def mask(self, text: str) -> str:
+        """The same for what tools say: there, a value that is an ordinary word stays."""
+        return self._without(text, tells_apart)
+
+    def _without(self, text: str, is_one: Callable[[str], bool]) -> str:
         for value in self.headers.values():
             for secret in (value, value.rpartition(" ")[2]):  # Bearer and its token
-                if len(secret) >= mcp_wire.SHORTEST_SECRET:
+                if is_one(secret):
                     text = text.replace(secret, "***")
         return redact_known(text)
 
@@ -137,8 +145,8 @@ async def call_tool(
 
     _, result = await _anywhere(endpoint, reach, CALL_SECONDS, work)
     if isinstance(result, mcp_types.InputRequiredResult):
-        raise ToolFailedError(endpoint.redact(asked_text(result)))
-    text = result_text(result, endpoint.redact)
+        raise ToolFailedError(endpoint.mask(asked_text(result)))
+    text = result_text(result, endpoint.mask)
     if result.is_error:
         raise ToolFailedError(text or "the tool failed and did not say why")
     return text

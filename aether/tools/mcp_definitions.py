@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aether.rendering import clean
@@ -26,7 +26,10 @@ HASH: Final = 8
 
 _MARKS: Final = re.compile(r"[<>]{3,}")  # whole runs: what is left of one makes no new mark
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
-_WORDS: Final = frozenset({"description", "title", "$comment"})
+WORDS: Final = frozenset({"description", "title", "$comment", "default", "examples"})
+"""What of a schema is read, and not compared with anything."""
+TOLD: Final = ("name", "description", "inputSchema", "annotations")
+"""What is kept of a tool."""
 
 
 def slug_of(name: str) -> str:
@@ -56,8 +59,7 @@ def tool_name(slug: str, told: str, *, salt: str = "") -> str:
 
 
 def definition(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of a tool as the protocol tells it: ``name``, ``description``, ``inputSchema``
-    and ``annotations``.
+    """What is kept of a tool as the protocol tells it.
 
     Gives ``name``, ``description``, ``parameters``, ``effect``, ``idempotent`` and
     ``fingerprint``, which changes with any of what was told.
@@ -131,7 +133,34 @@ def _cleaned(value: Any, *, is_words: bool) -> Any:
         return visible(value)[:LONGEST_SCHEMA_TEXT] if is_words else clean(value)
     if isinstance(value, dict):
         return {
-            clean(str(key)): _cleaned(one, is_words=key in _WORDS and isinstance(one, str))
+            clean(str(key)): _cleaned(one, is_words=key in WORDS and isinstance(one, str | list))
             for key, one in value.items()
         }
-    return [_cleaned(one, is_words=False) for one in value] if isinstance(value, list) else value
+    return [_cleaned(one, is_words=is_words) for one in value] if isinstance(value, list) else value
+
+
+def without_secrets(value: Any, mask: Callable[[str], str]) -> Any:
+    """``value``, a tool as the protocol tells it, with its texts masked.
+
+    Raises:
+        ValueError: a secret stands in a name, which could not be called under another one.
+    """
+    return _masked({name: value[name] for name in TOLD if name in value}, mask, is_words=False)
+
+
+def _masked(value: Any, mask: Callable[[str], str], *, is_words: bool) -> Any:
+    if isinstance(value, dict):
+        return {
+            _masked(name, mask, is_words=False): _masked(
+                one, mask, is_words=is_words or (name in WORDS and isinstance(one, str | list))
+            )
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(one, mask, is_words=is_words) for one in value]
+    if not isinstance(value, str):
+        return value
+    masked = mask(value)
+    if masked != value and not is_words:
+        raise ValueError("a value of its server's headers, or another secret, stands in its names")
+    return masked

@@ -20,7 +20,13 @@ from aether.tools import mcp
 from aether.tools.base import RefusedError, Tool, ToolContext
 from aether.tools.lookups import Looker, Lookup
 from aether.tools.mcp import McpEndpoint, ToolFailedError
-from aether.tools.mcp_definitions import definition, is_held, offered_description, quoted
+from aether.tools.mcp_definitions import (
+    definition,
+    is_held,
+    offered_description,
+    quoted,
+    without_secrets,
+)
 from aether.vocabulary import McpTransport, ToolEffect
 
 log = logging.getLogger(__name__)
@@ -118,9 +124,11 @@ async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any
         errors.append(f"MCP server {quoted(endpoint.name)}: {most}")
     mask = Mask(settings)
     for one in found.tools:
+        await sleep(0)  # the check of a schema takes up to 3 s, and a loop has others
         try:
             # a server may say our own header back to us, in a text that every model is shown
-            made = definition(json.loads(endpoint.redact(mask.whole(json.dumps(one)))))
+            shown = without_secrets(one, lambda text: endpoint.mask(mask.whole(text)))
+            made = definition(shown)
             if tools.setdefault(made["name"], made) != made:
                 errors.append(
                     f"MCP server {quoted(endpoint.name)}: two tools {quoted(made['name'])}"

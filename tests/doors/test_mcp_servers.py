@@ -25,7 +25,7 @@ from tests.doors.calls import (
     details,
     without,
 )
-from tests.mcp.toolbox import READS, SSE, STREAMABLE, Toolbox, answer, silent
+from tests.mcp.toolbox import READS, SSE, STREAMABLE, ByHand, Toolbox, answer, silent
 
 KEY: Final = "key-key-key-key-key-key-key-key-key-key"
 SECRET: Final = "Bearer sk-0123456789abcdef1234"
@@ -70,7 +70,7 @@ async def stored() -> Any:
     return json.loads(vault.decrypt(found["it"], **place))
 
 
-async def of(box: Toolbox, door: Door, **told: Any) -> dict[str, Any]:
+async def of(box: Toolbox | ByHand, door: Door, **told: Any) -> dict[str, Any]:
     """A server as it is registered and shown."""
     made: dict[str, Any] = await door.post(PATH, {"name": "Docs", "url": box.url, **told})
     return made
@@ -265,6 +265,18 @@ async def test_servers_that_would_name_their_tools_alike_are_kept_apart(
     slugs = column(await rows("SELECT slug FROM mcp_server"), "slug")
     assert len(set(slugs)) == 5
     assert {"my_docs", "server"} < set(slugs)
+
+
+async def test_a_name_that_looks_like_another_servers_id_is_in_nobodys_way(
+    door: Door, configure: Configure
+) -> None:
+    first = await door.post(PATH, {"name": "docs", "url": "http://m"})
+
+    for name in (f"docs {first['id'] + 2}", "Docs", "DOCS"):
+        await door.post(PATH, {"name": name, "url": "http://m"})
+
+    slugs = column(await rows("SELECT slug FROM mcp_server ORDER BY id"), "slug")
+    assert slugs == ["docs", *(f"docs_{first['id'] + number}" for number in (2, 3, 4))]
 
 
 @pytest.mark.parametrize(
@@ -529,6 +541,36 @@ async def test_a_tool_that_cannot_be_offered_is_an_error_and_the_others_are_regi
     assert told["errors"] == [
         f'MCP server "Docs": tool "{"x" * 100}": its name is empty, odd or over 200 characters'
     ]
+
+
+async def test_a_header_that_is_a_word_changes_no_name_and_a_secret_is_in_no_text(
+    door: Door, configure: Configure
+) -> None:
+    secret = 'a"secret\\of-0001'
+    box = ByHand()
+    box.offer(
+        {"name": "production_search", "description": f"Of production. Send {secret}.",
+         "inputSchema": {"type": "object", "properties": {
+             "production": {"type": "string", "title": secret, "default": secret,
+                            "examples": ["a", secret]}}}},
+        {"name": f"of {secret}", "inputSchema": {"type": "object"}},
+        {"name": "odd", "inputSchema": {"type": "object", "properties": {secret: {}}}},
+    )  # fmt: skip
+    with box.served():
+        headers = {"X-Environment": "production", "X-Kind": "string", "X-Key": secret}
+        server = await of(box, door, headers=headers)
+        found = await door.post(DISCOVER, {"server_id": server["id"]}, 200)
+
+    assert found["tools"] == ["mcp_docs_production_search"]
+    [tool] = [one for one in await door.get("/api/tools") if one["category"] == "mcp"]
+    assert tool["description"] == "Of production. Send ***."
+    assert tool["parameters"]["properties"] == {
+        "production": {"type": "string", "title": "***", "default": "***", "examples": ["a", "***"]}
+    }
+    why = "a value of its server's headers, or another secret, stands in its names"
+    assert [one.rpartition(": ")[2] for one in found["errors"]] == [why, why]
+    assert secret not in json.dumps(found)
+    assert json.dumps(secret)[1:-1] not in json.dumps([found, tool])
 
 
 async def test_more_tools_than_are_kept_are_told_of(

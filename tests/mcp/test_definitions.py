@@ -68,7 +68,14 @@ def test_a_definition_is_cleaned_and_bounded() -> None:
         told(
             description="Find\u202e it\x00\U000e0041.\u200b " + "x" * 5_000,
             inputSchema={
-                "properties": {"description": {"type": "string", "description": "w\u200bord"}}
+                "properties": {
+                    "description": {
+                        "type": "string",
+                        "description": "w\u200bord",
+                        "default": "o\U000e0041wn",
+                        "examples": ["a\u200b", 1],
+                    }
+                }
             },
         )
     )
@@ -77,7 +84,14 @@ def test_a_definition_is_cleaned_and_bounded() -> None:
     assert len(made["description"]) == 4_000
     assert made["parameters"] == {
         "type": "object",
-        "properties": {"description": {"type": "string", "description": "word"}},
+        "properties": {
+            "description": {
+                "type": "string",
+                "description": "word",
+                "default": "own",
+                "examples": ["a", 1],
+            }
+        },
     }
     assert (made["effect"], made["idempotent"]) == ("writes", False)
 

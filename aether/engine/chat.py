@@ -20,11 +20,13 @@ from aether.db import UNAVAILABLE, rows, transaction
 from aether.engine import limits
 from aether.engine.chat_tools import Lookups
 from aether.engine.known_secrets import learn_stored
+from aether.engine.opening import without_secrets
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, prompts
 from aether.llm.ask import ask
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Agent, Project
+from aether.redact import Mask
 from aether.vocabulary import LlmCallKind, MemoryScope
 
 log = logging.getLogger(__name__)
@@ -115,13 +117,15 @@ async def _remembered(
 ) -> Message | None:
     """Memories near the last thing the user said; the chat goes on without when that fails."""
     query = next(one["content"] for one in reversed(messages) if one["role"] == "user")
+    await learn_stored(settings)
+    mask = Mask(settings)
     try:
         async with asyncio.timeout(RECALL_SECONDS):
-            found = await recall_for_run(settings, query=query, visibility=visibility)
+            found = await recall_for_run(settings, query=mask.whole(query), visibility=visibility)
     except (AetherError, TimeoutError, ImportError) as error:
         log.warning("a chat goes on without memories: %s", error)
         return None
-    return prompts.memories_message(found, nonce=secrets.token_hex(8))
+    return prompts.memories_message(without_secrets(found, mask), nonce=secrets.token_hex(8))
 
 
 async def converse(
@@ -169,7 +173,8 @@ async def _converse(
     lookups = (
         await Lookups.of(settings, asked.agent_id, asked.visibility) if asked.use_tools else None
     )
-    messages = list(asked.messages)
+    mask = Mask(settings)
+    messages = [{**one, "content": mask.whole(one["content"])} for one in asked.messages]
     spent: list[chat.Usage] = []
     while True:
         tools = (

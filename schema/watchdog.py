@@ -76,9 +76,7 @@ class Query:
         component: OfComponent = None,
         search: OfWords = None,
     ) -> Connection[WatchdogEntry] | None:
-        wanted = chosen(
-            watchdog.WatchdogFilter, level=level, component=component, search=search
-        )
+        wanted = chosen(watchdog.WatchdogFilter, level=level, component=component, search=search)
         part = window_of("watchdog", first, after, last, before)
         found = await watchdog.slice_watchdog_entries(wanted, part)
         return connection(WatchdogEntry, "watchdog", found)

@@ -301,7 +301,7 @@ def ended(call: Caller, execution_id: int) -> dict[str, Any]:
         found: dict[str, Any] = call("GET", f"/api/task-executions/{execution_id}")
         return found if found["status"] in {"succeeded", "failed"} else None
 
-    return wait_for(look, seconds=60, what=f"the end of execution {execution_id}")
+    return wait_for(look, seconds=240, what=f"the end of execution {execution_id}")
 
 
 def runs_that_end_in_every_way(system: System, call: Caller) -> None:

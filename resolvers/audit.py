@@ -10,10 +10,15 @@ from resolvers.windows import NewestFirst, Slice, Window, cut, slices
 
 
 class AuditFilter(Page):
-    """Which entries of the whole log: written from ``since`` on and before ``until``."""
+    """Which entries of the whole log: written from ``since`` on and before ``until``.
+
+    ``caller``: ``api`` for what people and programs did, whatever the agents did besides.
+    """
 
     agent_id: Reference | None = None
     execution_id: RowId | None = None
+    delivery_id: RowId | None = None
+    caller: Reference | None = None
     action: Reference | None = None
     since: Moment | None = None
     until: Moment | None = None

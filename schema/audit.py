@@ -76,6 +76,14 @@ OfExecution = Annotated[
     strawberry.ID | None,
     strawberry.argument(description="Only those of the task execution with this id."),
 ]
+OfDelivery = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(description="Only those of the delivery with this id."),
+]
+OfCaller = Annotated[
+    str | None,
+    strawberry.argument(description="Only those of this caller: `api` for people and programs."),
+]
 OfAction = Annotated[
     str | None, strawberry.argument(description="Only those of this action: `agent.updated`.")
 ]
@@ -86,12 +94,14 @@ Until = Annotated[datetime | None, strawberry.argument(description="Those before
 def _wanted(
     agent_id: strawberry.ID | None,
     execution_id: strawberry.ID | None,
+    delivery_id: strawberry.ID | None,
     **others: Any,
 ) -> audit.AuditFilter:
     return chosen(
         audit.AuditFilter,
         agent_id=agent_id,
         execution_id=number("executionId", execution_id),
+        delivery_id=number("deliveryId", delivery_id),
         **others,
     )
 
@@ -106,6 +116,8 @@ class Query:
         self,
         agent_id: OfAgent = None,
         execution_id: OfExecution = None,
+        delivery_id: OfDelivery = None,
+        caller: OfCaller = None,
         action: OfAction = None,
         since: Since = None,
         until: Until = None,
@@ -115,6 +127,8 @@ class Query:
         wanted = _wanted(
             agent_id,
             execution_id,
+            delivery_id,
+            caller=caller,
             action=action,
             since=since,
             until=until,
@@ -128,6 +142,8 @@ class Query:
         self,
         agent_id: OfAgent = None,
         execution_id: OfExecution = None,
+        delivery_id: OfDelivery = None,
+        caller: OfCaller = None,
         action: OfAction = None,
         since: Since = None,
         until: Until = None,
@@ -137,7 +153,10 @@ class Query:
         before: Before = None,
     ) -> Connection[AuditEntry] | None:
         part = window_of("audit", first, after, last, before)
-        wanted = _wanted(agent_id, execution_id, action=action, since=since, until=until)
+        wanted = _wanted(
+            agent_id, execution_id, delivery_id, caller=caller, action=action, since=since,
+            until=until,
+        )  # fmt: skip
         return connection(AuditEntry, "audit", await audit.slice_audit(wanted, part))
 
     @strawberry.field(

@@ -22,12 +22,14 @@ from aether.engine.chat_tools import CalledTool
 from aether.engine.conversation import ToolOutcome
 from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Toolbox, Withheld
+from aether.engine.opening import without_secrets
 from aether.engine.runtime import runtime
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, prompts
 from aether.llm.ask import Room, ask
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Agent, Project
+from aether.redact import Mask
 from aether.tools.lookups import Looker
 from aether.vocabulary import LlmCallKind, MemoryScope
 
@@ -138,13 +140,15 @@ async def _remembered(
 ) -> Message | None:
     """Memories near the last thing the user said; the chat goes on without when that fails."""
     query = next(one["content"] for one in reversed(messages) if one["role"] == "user")
+    await learn_stored(settings)
+    mask = Mask(settings)
     try:
         async with asyncio.timeout(RECALL_SECONDS):
-            found = await recall_for_run(settings, query=query, visibility=visibility)
+            found = await recall_for_run(settings, query=mask.whole(query), visibility=visibility)
     except (AetherError, TimeoutError, ImportError) as error:
         log.warning("a chat goes on without memories: %s", error)
         return None
-    return prompts.memories_message(found, nonce=secrets.token_hex(8))
+    return prompts.memories_message(without_secrets(found, mask), nonce=secrets.token_hex(8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,7 @@ class _Chat:
     @classmethod
     async def begun(cls, settings: Settings, asked: Asked, ears: Ears) -> Self:
         await learn_stored(settings)
+        mask = Mask(settings)
         agent = await Agent.get_or_none(id=asked.agent_id) if asked.agent_id else None
         project = await Project.get_or_none(id=asked.project_id) if asked.project_id else None
         looker = Looker(
@@ -222,7 +227,7 @@ class _Chat:
             project=project,
             looker=looker,
             tools=tools,
-            messages=list(asked.messages),
+            messages=[{**one, "content": mask.whole(one["content"])} for one in asked.messages],
         )
 
     async def to_its_end(self) -> Answer:

@@ -79,20 +79,22 @@ def messages(
     begun = [
         {"role": "system", "content": prompts.system_prompt(agent=assignment.agent, task=task)}
     ]
-    remembered = prompts.memories_message(
-        [
-            replace(one, content=mask.whole(one.content), passage=mask.whole(one.passage))
-            for one in memories
-        ],
-        nonce=nonce,
-    )
+    remembered = prompts.memories_message(without_secrets(memories, mask), nonce=nonce)
     begun += [] if remembered is None else [remembered]
-    told = _without_secrets(event, mask)
+    told = _event_without_secrets(event, mask)
     begun.append(prompts.event_message(told, _masked(extracted, mask), nonce=nonce))
     return [{**one, "content": mask.whole(one["content"])} for one in begun]
 
 
-def _without_secrets(event: SourceEvent, mask: Mask) -> SourceEvent:
+def without_secrets(memories: Sequence[Recalled], mask: Mask) -> list[Recalled]:
+    """Memories as a model may be shown them: people store them as they please."""
+    return [
+        replace(one, content=mask.whole(one.content), passage=mask.whole(one.passage))
+        for one in memories
+    ]
+
+
+def _event_without_secrets(event: SourceEvent, mask: Mask) -> SourceEvent:
     subject = event.subject
     if subject is not None:
         title, body = mask.whole(subject.title), mask.whole(subject.body)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from aether.db import rows
 from tests.doors.calls import PM_SARAH, column
 from tests.schema.both import Doors, both_doors
 
@@ -32,6 +33,31 @@ async def test_what_belongs_to_no_agent_is_in_the_whole_log(doors: Doors) -> Non
     assert await doors.get("/api/audit?agent_id=pm_sarah&limit=5") == [listed[1]]
     assert await doors.get("/api/audit?until=2026-01-01T00:00:00Z") == []
     assert await doors.get("/api/audit?limit=1&offset=1") == [listed[1]]
+
+
+async def test_what_people_did_is_told_apart_and_what_came_of_a_delivery(doors: Doors) -> None:
+    await doors.post("/api/agents", PM_SARAH)
+    await rows(
+        """INSERT INTO audit_entry (action, execution_id, delivery_id)
+           VALUES ('task.queued', 5, 7), ('task.queued', 6, 8)"""
+    )
+
+    by_people = await doors.get("/api/audit?caller=api")
+    of_delivery = await doors.get("/api/audit?delivery_id=7")
+    told = await doors.ask("""{ people: auditLog(caller: "api") { action }
+      delivery: auditLog(deliveryId: 7) { action executionId deliveryId }
+      paged: auditLogConnection(deliveryId: 8, first: 5) { nodes { executionId } }
+      none: auditLog(caller: "api", deliveryId: 7) { id } }""")
+
+    assert column(by_people, "action") == ["agent.created"]
+    [entry] = of_delivery
+    assert (entry["action"], entry["execution_id"], entry["delivery_id"]) == ("task.queued", 5, 7)
+    assert told == {
+        "people": [{"action": "agent.created"}],
+        "delivery": [{"action": "task.queued", "executionId": "5", "deliveryId": "7"}],
+        "paged": {"nodes": [{"executionId": "6"}]},
+        "none": [],
+    }
 
 
 async def test_the_whole_log_is_read_by_cursors(doors: Doors) -> None:

@@ -376,6 +376,22 @@ async def test_memories_are_told_within_their_scopes_and_only_if_wanted(
     assert question == {"role": "user", "content": QUESTION}
 
 
+async def test_no_secret_of_ours_is_told_to_the_model_whoever_wrote_it_down(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    await doors.post("/api/agents", TA_LEO | {"prompt": f"You are Leo. Your key is {KEY}."})
+    body = {"key": "k", "content": f"The risks of JWTs: {KEY}.", "scope": "organizational"}
+    await doors.post("/api/memory", body)
+    asked = {"role": "user", "content": f"What are the risks of JWTs, and of {KEY}?"}
+    wanted = {"use_memory": True, "memory_scopes": ["organizational"], "messages": [asked]}
+
+    await doors.post("/api/llm/chat", said(agent_id="ta_leo") | wanted, 200)
+
+    [sent] = [one["messages"] for one in model.requests]
+    assert [one["content"].count("***") for one in sent] == [1, 1, 1]
+    assert KEY not in str(sent)
+
+
 RECALL: Final = ToolCallScript("recall", {"query": "JWTs"}, id="c1")
 
 

@@ -1,13 +1,16 @@
 """Twenty marked secrets, and all of Aether driven with stand-ins that quote them: none leaves."""
 
 import base64
+import html
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -18,19 +21,27 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from graphql import get_named_type
 
+from aether.config import Settings
+from aether.db import rows
 from aether.demo.model import ChatRequest, Reply, ToolCallScript
 from rest_compat import OPS
 from tests.e2e.system import System, wait_for
 from tests.mcp.toolbox import READS, Toolbox
+from tests.schema.both import whole_schema
+from tests.schema.selections import queries, selected
 
 REPO: Final = "acme/api"
 MakeSystem = Callable[..., AbstractContextManager[System]]
 
 
 def marked(number: int, start: str = "") -> str:
-    """A secret that is known again wherever it, or a good part of it, turns up."""
-    return f"{start}Pl4nt3d{number:02d}-{number * 7919:06d}-secret"
+    """A secret that is known again wherever it, or a good part of it, turns up.
+
+    It holds what addresses, JSON, HTML and base64 write otherwise.
+    """
+    return f'{start}Pl4nt3d{number:02d}-{number * 7919:06d}/s&c"r+t~>?'
 
 
 def private_key() -> str:
@@ -71,15 +82,47 @@ FOREIGN: Final = {
 }
 """Of others: known by how they look, where they stand in an error."""
 KNOWN: Final = " and ".join(PLANTED.values())
+
+
+def spelt(secret: str) -> list[str]:
+    """As programs quote it: in JSON, in addresses, in HTML, in base64, in another case."""
+    in_base64 = [
+        base64.b64encode(f"{before}{secret}".encode()).decode() for before in ("", "u:", "me@a.b:")
+    ]
+    return [
+        json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret), html.escape(secret),
+        *in_base64, in_base64[0].replace("+", "-").replace("/", "_"), secret.lower(),
+        secret.swapcase(),
+    ]  # fmt: skip
+
+
+SPELT: Final = " or ".join(
+    text for name, secret in PLANTED.items() if name != "GITHUB_APP_PRIVATE_KEY"
+    for text in spelt(secret)
+)  # fmt: skip
 QUOTED: Final = (
-    f"{KNOWN}; GET https://models.example/v1?key={FOREIGN['a key in a query string']} "
+    f"{KNOWN}; {SPELT}; GET https://models.example/v1?key={FOREIGN['a key in a query string']} "
     f"Authorization: Bearer {FOREIGN['a bearer that is no one of ours']} "
     f"https://ann:{FOREIGN['a password in an address']}@host/"
 )
 
 
+RUNS: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+
+
+def decoded(text: str) -> str:
+    """What stands in base64 in a text, as far as it can be read, whatever it begins with."""
+    found = []
+    for run in RUNS.findall(text):
+        plain = run.replace("-", "+").replace("_", "/")
+        for start in range(4):
+            part = plain[start : start + (len(plain) - start) // 4 * 4]
+            found.append(base64.b64decode(part).decode("latin-1"))
+    return "\n".join(found)
+
+
 def needles() -> dict[str, list[str]]:
-    """What must not be found, by the secret's name."""
+    """What must not be found, in any case, by the secret's name."""
     found = {name: [value] for name, value in (PLANTED | FOREIGN).items()}
     for name, value in (PLANTED | FOREIGN).items():
         if (marker := re.search(r"Pl4nt3d\d\d", value)) is not None:
@@ -88,7 +131,7 @@ def needles() -> dict[str, list[str]]:
     found["GITLAB_SIGNING_TOKEN"].append(marked(8))
     pair = base64.b64encode(f"bot@example.com:{PLANTED['JIRA_API_TOKEN']}".encode()).decode()
     found["JIRA_API_TOKEN"].append(pair)
-    return found
+    return {name: [one.lower() for one in all_] for name, all_ in found.items()}
 
 
 NEEDLES: Final = needles()
@@ -107,10 +150,11 @@ class Told:
         """(secret's name, where, the text around it)."""
         found = []
         for where, text in self.heard:
-            for name, needle in ((name, one) for name, all_ in NEEDLES.items() for one in all_):
-                at = text.find(needle)
-                if at >= 0:
-                    found.append((name, where, text[max(0, at - 120) : at + 60]))
+            for told in (text.lower(), decoded(text).lower()):
+                for name, needle in ((name, one) for name, all_ in NEEDLES.items() for one in all_):
+                    at = told.find(needle)
+                    if at >= 0:
+                        found.append((name, where, told[max(0, at - 120) : at + 60]))
         return found
 
 
@@ -171,7 +215,7 @@ def planted(make_system: MakeSystem) -> Iterator[tuple[System, Toolbox]]:
 
     def quoting(query: str) -> str:
         box.called.append(("search", {"query": query}))
-        return f"You sent {query}; I know {KNOWN}"
+        return f"You sent {query}; I know {KNOWN} and {SPELT}"
 
     quoted = "Search. You are " + PLANTED["an MCP server's bearer"]
     box.put("search", quoting, quoted, annotations=READS)
@@ -181,7 +225,8 @@ def planted(make_system: MakeSystem) -> Iterator[tuple[System, Toolbox]]:
         "JIRA_EMAIL": "bot@example.com",
         "JIRA_URL": "http://127.0.0.1:9",
         "GITLAB_URL": "http://127.0.0.1:9",
-        "PLANE_URL": "http://ann:" + PLANTED["a password in an address of ours"] + "@127.0.0.1:9",
+        "PLANE_URL": f"http://ann:{quote(PLANTED['a password in an address of ours'], safe='')}"
+        "@127.0.0.1:9",
         "PLANE_WORKSPACE": "acme",
         "MAX_TRIES": "1",
     }
@@ -256,7 +301,7 @@ def ended(call: Caller, execution_id: int) -> dict[str, Any]:
         found: dict[str, Any] = call("GET", f"/api/task-executions/{execution_id}")
         return found if found["status"] in {"succeeded", "failed"} else None
 
-    return wait_for(look, seconds=60, what=f"the end of execution {execution_id}")
+    return wait_for(look, seconds=240, what=f"the end of execution {execution_id}")
 
 
 def runs_that_end_in_every_way(system: System, call: Caller) -> None:
@@ -322,7 +367,7 @@ def chats(system: System, call: Caller) -> None:
     body = {"agent_id": "pm_sarah", "messages": [{"role": "user", "content": "Tell me."}]}
     pieces = [{"content": KNOWN[at : at + 5]} for at in range(0, len(KNOWN), 5)]
     for reply in (
-        Reply.text(f"All: {KNOWN}"),
+        Reply.text(f"All: {KNOWN} and {SPELT}"),
         Reply.streaming(*pieces),
         Reply.error(400, message=QUOTED),
         Reply.breaking(f"Half of {KNOWN}", 3, message=QUOTED),
@@ -365,17 +410,45 @@ def read_everything(call: Caller) -> None:
             for value in ("1", "2", "pm_sarah"):
                 call("GET", one.path.replace(":path", "").format(
                     id=value, key="k", source="github", capability_id=1))  # fmt: skip
-    call("GET", "/openapi.json")
+    for path in ("/", "/docs", "/graphql", "/openapi.json"):
+        call("GET", path)
     call("POST", "/api/memory/search", {"query": "secrets"})
-    call.ask(
-        """{ agents { id audit { action detail } } integrations { credentials webhook { secret }
-             error } mcpServers { headers error tools { name description } }
-             taskExecutions { error answer messages { content } toolExecutions { result error
-             arguments } } deliveries { reason } memories { content }
-             watchdogEntries { message detail } pollSources { error } projects { name } }"""
+    given = Counter(
+        name
+        for name, query in queries(whole_schema()._schema)
+        if (call.ask(query).get("data") or {}).get(name)
     )
-    call.ask("{ watchdogEntries(limit: 500) { message detail } }")
-    call.ask("{ taskExecutions { error answer toolExecutions { result error arguments } } }")
+    empty = {"webhookMapping", "approval", "approvals", "simulateDelivery", "integrationTest"}
+    asked = {name for name, _ in queries(whole_schema()._schema)}
+    assert asked - given.keys() <= empty | {"webhookMappings", "memory"}, asked - given.keys()
+    call("GET", "/api/watchdog?limit=500")
+    call("GET", "/api/audit?limit=500")
+
+
+def followed(call: Caller, url: str, stack: ExitStack) -> None:
+    """Every subscription, heard as it comes, over server-sent events; they end with ``stack``."""
+    schema = whole_schema()._schema
+    assert schema.subscription_type is not None
+    for name, told in schema.subscription_type.fields.items():
+        if name == "llmChatStream":
+            continue  # REST's stream is heard
+        arguments = '(id: "1")' if name == "taskExecutionStream" else ""
+        query = (
+            f"subscription {{ {name}{arguments} {selected(schema, get_named_type(told.type))} }}"
+        )
+        client = stack.enter_context(httpx.Client(timeout=900, headers=call.client.headers))
+        threading.Thread(target=_follow, args=(call, client, url, name, query), daemon=True).start()
+
+
+def _follow(call: Caller, client: httpx.Client, url: str, name: str, query: str) -> None:
+    accept = {"accept": "text/event-stream"}
+    with (
+        suppress(httpx.HTTPError, RuntimeError, OSError),  # the test has ended
+        client.stream("POST", f"{url}/graphql", json={"query": query}, headers=accept) as answer,
+    ):
+        assert answer.headers["content-type"].startswith("text/event-stream"), name
+        for line in answer.iter_lines():
+            call.told.add(f"live {name}", line)
 
 
 async def dump(url: str, told: Told) -> None:
@@ -417,6 +490,7 @@ async def test_none_of_twenty_planted_secrets_leaves_by_any_way(
     with planted(make_system) as (system, box), ExitStack() as callers:
         call = callers.enter_context(Caller(system.url, told))
         configure(call, box)
+        followed(call, system.url, callers)
         runs_that_end_in_every_way(system, call)
         wrong_deliveries(system, call)
         polls(system, call)
@@ -438,10 +512,32 @@ async def test_none_of_twenty_planted_secrets_leaves_by_any_way(
         told.add("the logs", system.log.read_text())
         log = system.log
 
-    assert len(PLANTED) == 20
     assert len(told.heard) > 500
+    heard_live = Counter(where for where, text in told.heard if where.startswith("live ") and text)
+    assert {"live taskExecutionStream", "live watchdogEntry"} <= heard_live.keys(), heard_live
     assert box.called, "the MCP server was never asked"
     assert any("***" in text for _, text in told.heard)
     assert log.stat().st_size > 0
     leaks = told.leaks()
     assert Counter((name, where) for name, where, _ in leaks) == {}, leaks[:20]
+
+
+async def test_every_secret_that_there_can_be_is_planted(database: str) -> None:
+    """A new setting or column that holds a secret has to be planted above, too."""
+    settings = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation)
+    }
+    addresses = {"DATABASE_URL", "BROKER_URL"}  # the tests' own have no password
+    sealed = await rows(
+        """SELECT table_name || '.' || column_name AS name FROM information_schema.columns
+           WHERE table_schema = 'public' AND column_name LIKE '%encrypted%' ORDER BY 1"""
+    )
+
+    assert len(PLANTED) == 20
+    assert settings - addresses == ENVIRONMENT.keys() - {"OPENAI_API_KEY"}
+    assert [one["name"] for one in sealed] == [
+        "integration.credentials_encrypted", "integration.webhook_secret_encrypted",
+        "mcp_server.headers_encrypted",
+    ]  # fmt: skip

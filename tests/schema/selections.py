@@ -8,8 +8,8 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    GraphQLUnionType,
     get_named_type,
+    is_abstract_type,
     is_leaf_type,
     is_required_argument,
 )
@@ -41,6 +41,11 @@ def queries(schema: GraphQLSchema) -> Iterator[tuple[str, str]]:
 
 def selected(schema: GraphQLSchema, kind: GraphQLNamedType) -> str:
     """All that an object of this type can show, without going round in circles."""
+    if is_abstract_type(kind):
+        parts = [
+            f"... on {one.name} {selected(schema, one)}" for one in schema.get_possible_types(kind)
+        ]
+        return f"{{ __typename {' '.join(parts)} }}"
     return _selected(kind, (kind.name,), _roots(schema))
 
 
@@ -64,11 +69,6 @@ def reached(schema: GraphQLSchema) -> set[Pair]:
 def _selected(kind: GraphQLNamedType, path: tuple[str, ...], roots: frozenset[str]) -> str:
     if is_leaf_type(kind):
         return ""
-    if isinstance(kind, GraphQLUnionType):
-        parts = [
-            f"... on {one.name} {_selected(one, (*path, one.name), roots)}" for one in kind.types
-        ]
-        return f"{{ __typename {' '.join(parts)} }}"
     assert isinstance(kind, GraphQLObjectType)
     parts = []
     for name, _, inner in _fields(kind, path, roots):

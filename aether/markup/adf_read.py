@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final
 
 from aether.markup.links import safe_address
@@ -207,16 +208,13 @@ def _text_of(one: Mapping[str, Any]) -> list[Node]:
 def _joined(nodes: Sequence[Node]) -> list[Node]:
     """Neighbours of one kind as one: ADF marks each piece of text by itself."""
     found: list[Node] = []
-    for one in merged(nodes):
-        before = found[-1] if found else None
-        if (
-            before is not None
-            and one.kind in {"strong", "em", "strike", "link"}
-            and (before.kind, before.href) == (one.kind, one.href)
-        ):
-            found[-1] = Node(one.kind, _joined([*before.children, *one.children]), href=one.href)
+    for (kind, href), together in groupby(merged(nodes), lambda one: (one.kind, one.href)):
+        pieces = list(together)
+        if len(pieces) > 1 and kind in {"strong", "em", "strike", "link"}:
+            children = [child for one in pieces for child in one.children]
+            found.append(Node(kind, _joined(children), href=href))
         else:
-            found.append(one)
+            found += pieces
     return found
 
 

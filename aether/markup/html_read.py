@@ -348,8 +348,5 @@ def _trimmed(nodes: Sequence[Node]) -> list[Node]:
             kept.append(one)
         elif text:
             kept.append(text_node(text))
-    while kept and kept[0].kind == "break":
-        kept.pop(0)
-    while kept and kept[-1].kind == "break":
-        kept.pop()
-    return kept
+    shown = [number for number, one in enumerate(kept) if one.kind != "break"]
+    return kept[shown[0] : shown[-1] + 1] if shown else []

@@ -63,7 +63,8 @@ class Node:
     checked: bool | None = None  # of an item; None: no task
     language: str = ""  # of code
     href: str = ""  # of a link, an image
-    aligns: tuple[str, ...] = ()  # of a table: left, right, center or nothing, by column
+    # of a table: left, right, center or nothing, by column
+    aligns: list[str] = field(default_factory=list)
 
     @property
     def is_block(self) -> bool:
@@ -91,14 +92,21 @@ def _plain(nodes: Iterable[Node]) -> Iterator[str]:
 def merged(nodes: Iterable[Node]) -> list[Node]:
     """Inline nodes without empty texts, neighbouring texts as one."""
     found: list[Node] = []
+    texts: list[str] = []
     for one in nodes:
-        if one.kind == "text" and not one.text:
+        if one.kind == "text":
+            texts.append(one.text)
             continue
-        if one.kind == "text" and found and found[-1].kind == "text":
-            found[-1] = text_node(found[-1].text + one.text)
-        else:
-            found.append(one)
+        _end_text(texts, found)
+        found.append(one)
+    _end_text(texts, found)
     return found
+
+
+def _end_text(texts: list[str], found: list[Node]) -> None:
+    if text := "".join(texts):
+        found.append(text_node(text))
+    texts.clear()
 
 
 @cache
@@ -171,7 +179,7 @@ def _open(token: Token, name: str, open_nodes: list[Node]) -> None:
         open_nodes[-2].tight = False
     elif name == "th":
         style = str(token.attrGet("style") or "")
-        open_nodes[-2].aligns += (style.removeprefix("text-align:"),)
+        open_nodes[-2].aligns.append(style.removeprefix("text-align:"))
     parent.children.append(made)
     open_nodes.append(made)
 

@@ -25,7 +25,6 @@ ALIASES: Final = {
 ZERO_WIDTH_SPACE: Final = "\u200b"
 
 _MARKS: Final = {"strong": "*", "em": "_", "strike": "-"}
-__ZERO_WIDTH_SPACE: Final = "\u200b"
 _URL: Final = re.compile(r"(?<![A-Za-z0-9])https?://[^\s\\|\[\]{}()<>\"'*^!]+")
 _SPECIAL: Final = re.compile(
     r"(?P<backslash>\\(?![A-Za-z0-9 ]))"
@@ -123,23 +122,26 @@ def _flat(nodes: Sequence[Node]) -> list[Node]:
 
 
 def _inline(nodes: Sequence[Node]) -> str:
-    written = ""
+    written: list[str] = []
+    before = ""  # the last character so far
     for number, one in enumerate(nodes):
         match one.kind:
             case "text":
-                written += _text(one.text)
+                told = _text(one.text)
             case "code_span":
-                written += f"{{{{{_escaped(one.text)}}}}}" if one.text else ""
+                told = f"{{{{{_escaped(one.text)}}}}}" if one.text else ""
             case "break":
-                written += "\\\\ "
+                told = "\\\\ "
             case "link" | "image":
-                written += _link(one)
+                told = _link(one)
             case "strong" | "em" | "strike":
                 after = plain(nodes[number + 1 : number + 2])[:1]
-                written += _marked(_inline(one.children), _MARKS[one.kind], written[-1:], after)
+                told = _marked(_inline(one.children), _MARKS[one.kind], before, after)
             case _:
-                written += _text(plain([one]))
-    return written
+                told = _text(plain([one]))
+        written.append(told)
+        before = told[-1:] or before
+    return "".join(written)
 
 
 def _marked(inner: str, mark: str, before: str, after: str) -> str:

@@ -1,6 +1,7 @@
 """Reads Jira's wiki markup: the tree of what people wrote in it."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,7 +18,7 @@ _RULE: Final = re.compile(r"^[ \t]*-{4,}[ \t]*$")
 _TOKEN: Final = re.compile(
     r"\\\\(?:[ \t]|\r?\n|$)?"
     r"|\\(?P<escaped>[^A-Za-z0-9\s])"
-    r"|\{\{(?P<code>[^{}\n]{1,500}|(?:[^\n}]|\}(?!\})){1,500})\}\}"
+    r"|(?P<code>\{(?=\{))"
     r"|\{(?:color|anchor)(?::[^{}\n]{0,100})?\}"
     r"|\[~(?:accountid:)?(?P<mention>[^\]\n|]{1,200})\]"
     r"|\[(?P<link>[^\[\]\n]{1,2000})\]"
@@ -27,7 +28,13 @@ _TOKEN: Final = re.compile(
 )
 _KINDS: Final = {"*": "strong", "_": "em", "-": "strike"}
 _NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": " "}
+_CLOSINGS: Final = {
+    **{mark: re.compile(rf"(?<![ \\]){re.escape(mark)}(?![^\W_])") for mark in _KINDS},
+    **{f"{{{mark}}}": re.compile(re.escape(f"{{{mark}}}")) for mark in _KINDS},
+}
+"""Where a mark may end; what stands before its beginning does not count."""
 LONGEST_MARKED: Final = 400
+LONGEST_CODE: Final = 500
 MOST_QUOTES: Final = 5
 DEEPEST_LIST: Final = 10
 
@@ -231,9 +238,10 @@ def _take_paragraph(lines: list[str], number: int, found: list[Node]) -> int:
 
 def _inline_of(text: str, depth: int = 0) -> list[Node]:
     nodes: list[Node] = []
+    closings: dict[str, list[int]] = {}  # looked for once, not once for each mark
     place = kept = 0
     while (found := _TOKEN.search(text, place)) is not None:
-        made, end = _token(text, found, depth)
+        made, end = _token(text, found, depth, closings)
         if made is None:
             place = max(found.end(), place + 1)
             continue
@@ -242,15 +250,17 @@ def _inline_of(text: str, depth: int = 0) -> list[Node]:
     return [one for one in [*nodes, text_node(text[kept:])] if one.kind != "text" or one.text]
 
 
-def _token(text: str, found: re.Match[str], depth: int) -> tuple[list[Node] | None, int]:
+def _token(
+    text: str, found: re.Match[str], depth: int, closings: dict[str, list[int]]
+) -> tuple[list[Node] | None, int]:
     """What a token stands for and where it ends; None: it is text after all."""
     end = found.end()
     if found["mark"]:
-        return _marked_of(text, found, depth)
+        return _marked_of(text, found, depth, closings)
     if found["escaped"]:
         return [text_node(found["escaped"])], end
     if found["code"]:
-        return [Node("code_span", text=re.sub(r"\\([^A-Za-z0-9\s])", r"\1", found["code"]))], end
+        return _code_of(text, end + 1)
     if found["mention"]:
         return [text_node(f"@{found['mention']}")], end
     if found["link"]:
@@ -270,21 +280,30 @@ def _token(text: str, found: re.Match[str], depth: int) -> tuple[list[Node] | No
     return ([Node("break")], end) if found[0].startswith("\\\\") else ([], end)
 
 
-def _marked_of(text: str, found: re.Match[str], depth: int) -> tuple[list[Node] | None, int]:
+def _code_of(text: str, start: int) -> tuple[list[Node] | None, int]:
+    end = text.find("}}", start, start + LONGEST_CODE + 2)
+    code = text[start : max(end, start)]
+    if not code or "\n" in code:
+        return None, start
+    return [Node("code_span", text=re.sub(r"\\([^A-Za-z0-9\s])", r"\1", code))], end + 2
+
+
+def _marked_of(
+    text: str, found: re.Match[str], depth: int, closings: dict[str, list[int]]
+) -> tuple[list[Node] | None, int]:
     mark, start = found["mark"], found.end()
     closing = f"{{{mark}}}" if found["open"] else mark
-    limit = min(len(text), start + LONGEST_MARKED)
     before = text[found.start() - 1 : found.start()]
     if depth >= 3 or start >= len(text) or text[start] in f" {mark}" or before == mark:
         return None, start
-    place = start + 1
-    while (place := text.find(closing, place, limit)) >= 0:
-        after = text[place + len(closing) : place + len(closing) + 1]
-        if found["open"] or (text[place - 1] not in " \\" and not after.isalnum()):
-            inner = _inline_of(text[start:place], depth + 1)
-            return [Node(_KINDS[mark], inner)], place + len(closing)  # type: ignore[arg-type]
-        place += 1
-    return None, start
+    if closing not in closings:
+        closings[closing] = [one.start() for one in _CLOSINGS[closing].finditer(text)]
+    ends = closings[closing]
+    following = bisect_left(ends, start + 1)
+    if following == len(ends) or ends[following] + len(closing) > start + LONGEST_MARKED:
+        return None, start
+    inner = _inline_of(text[start : ends[following]], depth + 1)
+    return [Node(_KINDS[mark], inner)], ends[following] + len(closing)  # type: ignore[arg-type]
 
 
 def _link_of(inner: str, depth: int) -> list[Node]:

@@ -12,7 +12,7 @@ from aether.errors import InvalidInputError, NotFoundError
 from aether.models import Approval, ToolDefinition
 from aether.rendering import is_blank
 from aether.vocabulary import ApprovalKind, ApprovalStatus
-from resolvers.fields import Input, JsonObject, Page, Positive, Reference, RowId, Text
+from resolvers.fields import Input, JsonObject, Name, Page, Positive, Reference, RowId, Text
 from resolvers.rows import LARGEST_LOG_ID, PageOf, criteria, find, page, pages
 
 Status = Annotated[ApprovalStatus, Strict(strict=False)]
@@ -30,16 +30,18 @@ class ApprovalFilter(Page):
 
 
 class Approving(Input):
-    """What to do instead of what the agent wants; nothing: just that."""
+    """What to do instead of what the agent wants; nothing: just that. ``by``: who says so."""
 
     arguments: JsonObject | None = None
     text: Text | None = None
+    by: Name | None = None
 
 
 class Refusing(Input):
-    """Why not; the agent reads it."""
+    """Why not; the agent reads it. ``by``: who says so, which it does not read."""
 
     reason: Reason | None = None
+    by: Name | None = None
 
 
 async def list_approvals(wanted: ApprovalFilter) -> list[Approval]:
@@ -75,7 +77,7 @@ async def approve(id: int, told: Approving) -> Approval:
         raise InvalidInputError("text", "must hold something to read")
     is_changed = told.arguments is not None or told.text is not None
     status = ApprovalStatus.CHANGED if is_changed else ApprovalStatus.APPROVED
-    await stage.decide(runtime(), id, status, arguments=told.arguments, text=told.text)
+    await stage.decide(runtime(), id, status, arguments=told.arguments, text=told.text, by=told.by)
     return await get_approval(id)
 
 
@@ -88,7 +90,9 @@ async def refuse(id: int, told: Refusing) -> Approval:
     """
     if not 0 < id <= LARGEST_LOG_ID:
         raise NotFoundError("approval", id)
-    await stage.decide(runtime(), id, ApprovalStatus.REFUSED, reason=told.reason or None)
+    await stage.decide(
+        runtime(), id, ApprovalStatus.REFUSED, reason=told.reason or None, by=told.by
+    )
     return await get_approval(id)
 
 

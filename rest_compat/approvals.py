@@ -22,6 +22,7 @@ APPROVAL: Final = Shape(
     decided_arguments=JsonObject | None,
     decided_text=str | None,
     reason=str | None,
+    decided_by=str | None,
     agent_id=str | None,
     task_id=str,
     project_id=int | None,
@@ -59,6 +60,7 @@ _SHOWN: Final = {
     "decided_arguments": None,
     "decided_text": None,
     "reason": None,
+    "decided_by": None,
     "agent_id": "pm_sarah",
     "task_id": "pm_analyze",
     "project_id": 42,
@@ -66,7 +68,7 @@ _SHOWN: Final = {
     "expires_at": "2026-02-19T10:00:00Z",
     "decided_at": None,
 }
-_DECIDED: Final = _SHOWN | {"decided_at": "2026-02-18T10:05:00Z"}
+_DECIDED: Final = _SHOWN | {"decided_by": "mara", "decided_at": "2026-02-18T10:05:00Z"}
 
 OPS: Final = (
     Op(
@@ -98,7 +100,7 @@ OPS: Final = (
         body_optional=True,
         out=APPROVAL,
         errors=(409,),
-        example={"arguments": {"reason": "not_planned"}},
+        example={"arguments": {"reason": "not_planned"}, "by": "mara"},
         answer=_DECIDED | {"status": "changed", "decided_arguments": {"reason": "not_planned"}},
     ),
     Op(
@@ -111,7 +113,7 @@ OPS: Final = (
         body_optional=True,
         out=APPROVAL,
         errors=(409,),
-        example={"reason": "It is not done yet."},
+        example={"reason": "It is not done yet.", "by": "mara"},
         answer=_DECIDED | {"status": "refused", "reason": "It is not done yet."},
     ),
 )

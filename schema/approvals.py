@@ -22,6 +22,10 @@ from schema.tasks import TaskDefinition
 if TYPE_CHECKING:
     from schema.executions import TaskExecution
 
+By = Annotated[
+    str | None,
+    strawberry.argument(description="Who decides: a name for the record; nobody checks it."),
+]
 ApprovalId = Annotated[strawberry.ID, strawberry.argument(description="The approval's id.")]
 
 
@@ -44,6 +48,9 @@ class Approval:
         description="The answer that a person wants instead; null: the agent's."
     )
     reason: str | None = strawberry.field(description="Why it was refused.")
+    decided_by: str | None = strawberry.field(
+        description="Who decided, by the name that they gave; null: they gave none."
+    )
     agent_id: strawberry.ID | None = strawberry.field(
         description="The agent's id, also once the agent is deleted; null: the fallback prompt."
     )
@@ -138,8 +145,9 @@ class Mutation:
         text: Annotated[
             str | None, strawberry.argument(description="Another text for the answer.")
         ] = None,
+        by: By = None,
     ) -> Approval | None:
-        told = read(Approving, {"arguments": arguments, "text": text})
+        told = read(Approving, {"arguments": arguments, "text": text, "by": by})
         return rows.one(Approval, await approvals.approve(row_id("approval", id), told))
 
     @strawberry.mutation(
@@ -153,6 +161,7 @@ class Mutation:
             str | None,
             strawberry.argument(description="Why, for the agent; at most 2,000 characters."),
         ] = None,
+        by: By = None,
     ) -> Approval | None:
-        told = read(Refusing, {"reason": reason})
+        told = read(Refusing, {"reason": reason, "by": by})
         return rows.one(Approval, await approvals.refuse(row_id("approval", id), told))

@@ -210,10 +210,12 @@ async def decide(
     arguments: Mapping[str, Any] | None = None,
     text: str | None = None,
     reason: str | None = None,
+    by: str | None = None,
 ) -> None:
     """Write a person's decision; the execution goes on once nothing of it is pending.
 
-    Two people at once: one of them is told that it has been decided.
+    Two people at once: one of them is told that it has been decided. ``by`` is the name that they
+    gave, if they did.
 
     Raises:
         NotFoundError: no approval has this id.
@@ -224,9 +226,9 @@ async def decide(
         execution_id = int(approval["execution_id"])
         await rows(
             """UPDATE approval SET status = $2, decided_arguments = $3, decided_text = $4,
-                 reason = $5, decided_at = now() WHERE id = $1""",
+                 reason = $5, decided_by = $6, decided_at = now() WHERE id = $1""",
             approval_id, status, None if arguments is None else json.dumps(arguments), text,
-            reason,
+            reason, by,
         )  # fmt: skip
         queued = await row(
             """UPDATE task_execution SET status = $2, run_after = NULL, enqueued_at = now()
@@ -246,6 +248,7 @@ async def decide(
                 **({"arguments": arguments} if arguments is not None else {}),
                 **({"text": text} if text is not None else {}),
                 **({"reason": reason} if reason else {}),
+                **({"by": by} if by else {}),
             },
         )
     if queued is not None:

@@ -23,6 +23,7 @@ class Approval(Model):
     decided_arguments = fields.JSONField[dict[str, object] | None](null=True)  # if changed
     decided_text = fields.TextField(null=True)
     reason = fields.TextField(null=True)  # why it was refused, for the model to read
+    decided_by = fields.CharField(200, null=True)  # a name that whoever decided gave
     agent_id = fields.CharField(64, null=True)
     task_id = fields.CharField(64)
     project_id = fields.IntField(null=True)

@@ -128,6 +128,24 @@ async def test_both_doors_refuse_with_a_reason_and_say_the_same_when_it_is_late(
     assert await count("approval") == 1
 
 
+async def test_who_decided_is_kept_by_the_name_that_they_gave(doors: Doors) -> None:
+    first, second = await waiting(), await waiting(key="1:1:c2")
+
+    approved = await doors.post(f"/api/approvals/{first}/approve", {"by": "Mara"}, 200)
+    told = await doors.ask(
+        """mutation ($id: ID!) { approvalRefuse(id: $id, by: "Jo") { decidedBy reason } }""",
+        id=second,
+    )
+
+    assert approved["decided_by"] == "Mara"
+    assert told["approvalRefuse"] == {"decidedBy": "Jo", "reason": None}
+    assert [one["by"] for one in await details("approval.approved")] == ["Mara"]
+    assert [one["by"] for one in await details("approval.refused")] == ["Jo"]
+    third = await waiting(key="1:1:c3")
+    path = f"/api/approvals/{third}/refuse"
+    assert await doors.refused("POST", path, {"by": " "}, 400) == "by: must not be blank"
+
+
 async def test_an_execution_shows_what_it_asked(doors: Doors) -> None:
     asked = await waiting()
 

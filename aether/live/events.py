@@ -109,24 +109,31 @@ def _looked_at(task: asyncio.Task[Any]) -> None:
         task.exception()  # told to those who wait; nobody may be left
 
 
-_READ: Final = """
+def _those(condition: str) -> str:
+    """Of the new events those of which ``condition`` holds, in their order."""
+    return f"""(SELECT * FROM live_event
+     WHERE {condition}
+       AND tx < pg_snapshot_xmax(upto.snapshot) AND pg_visible_in_snapshot(tx, upto.snapshot)
+       AND kind = ANY($5::text[]) AND ($6::bigint IS NULL OR execution_id = $6)
+     ORDER BY tx, id LIMIT $7)"""  # noqa: S608 # our own words
+
+
+# What a snapshot does not see is what was under way then, and what began later: looked up as
+# such, since between a transaction that stays open for hours and the newest all may be known.
+_READ: Final = f"""
 WITH upto AS MATERIALIZED (
   SELECT coalesce($2::text::pg_snapshot, pg_current_snapshot()) AS snapshot)
 SELECT upto.snapshot::text AS upto, pg_current_snapshot()::text AS now, state.epoch,
-  state.pruned::text AS pruned, one.*
+  state.pruned::text AS pruned, one.tx::text AS tx, one.id AS event_id, one.kind, one.row_id,
+  one.execution_id, one.about::text AS about
 FROM upto LEFT JOIN live_state AS state ON state.id = 1
 LEFT JOIN LATERAL (
-  SELECT tx::text AS tx, live_event.id AS event_id, kind, row_id, execution_id,
-    about::text AS about
-  FROM live_event
-  WHERE live_event.tx >= pg_snapshot_xmin($1::text::pg_snapshot)
-    AND live_event.tx < pg_snapshot_xmax(upto.snapshot)
-    AND (live_event.tx, live_event.id) > ($3::text::xid8, $4::bigint)
-    AND NOT pg_visible_in_snapshot(live_event.tx, $1::text::pg_snapshot)
-    AND pg_visible_in_snapshot(live_event.tx, upto.snapshot)
-    AND kind = ANY($5::text[]) AND ($6::bigint IS NULL OR execution_id = $6)
-  ORDER BY live_event.tx, live_event.id LIMIT $7) AS one ON true
-"""
+  SELECT * FROM (
+    {_those("tx = ANY($1::text[]::xid8[]) AND (tx, id) > ($3::text::xid8, $4::bigint)")}
+    UNION ALL
+    {_those("(tx, id) > ($8::text::xid8, $9::bigint)")}) AS new
+  ORDER BY tx, id LIMIT $7) AS one ON true
+"""  # noqa: S608 # our own words
 
 
 async def read(
@@ -150,9 +157,11 @@ async def read(
     goal = position.batch if position.is_within else upto
     kinds = sorted(interest.kinds if interest else LiveKind)
     execution_id = interest.execution_id if interest else None
+    running = [str(one) for one in position.before.running]
+    later = max((position.before.xmax, 0), (position.tx, position.id))
     found = await fetch(
-        _READ, str(position.before), str(goal) if goal else None, str(position.tx), position.id,
-        kinds, execution_id, limit,
+        _READ, running, str(goal) if goal else None, str(position.tx), position.id, kinds,
+        execution_id, limit, str(later[0]), later[1],
     )  # fmt: skip
     first = found[0]
     if is_told is not None:

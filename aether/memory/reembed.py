@@ -10,17 +10,32 @@ from typing import Any, Final
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.errors import UpstreamError
-from aether.llm.embed import BATCH, EmbeddedEncoder, embed_each, embedder
+from aether.llm.embed import BATCH, LONGEST_NAME, EmbeddedEncoder, embed_each, embedder
 from aether.memory.store import embedding_text
 from aether.models.fields import vector_text
 
 log = logging.getLogger(__name__)
 
 LOCK: Final = 0x4145_454D  # "AEEM": one worker at a time, whoever it is
+LONGEST_MODEL: Final = LONGEST_NAME - 10  # of its name, whatever the dimension that follows it
 
+NAMES: Final = """
+WITH RECURSIVE known AS (
+  (SELECT embedder FROM memory_chunk WHERE embedder IS NOT NULL ORDER BY embedder LIMIT 1)
+  UNION ALL
+  SELECT (SELECT following.embedder FROM memory_chunk AS following
+          WHERE following.embedder > known.embedder ORDER BY following.embedder LIMIT 1)
+  FROM known WHERE known.embedder IS NOT NULL)
+SELECT embedder FROM known WHERE embedder IS NOT NULL
+"""
+"""Every name there is, by one look into the index for each: DISTINCT would read every piece."""
+ANY_LIVE: Final = """
+SELECT 1 AS one FROM memory_chunk c JOIN memory m ON m.id = c.memory_id
+WHERE c.embedder {is_that} AND (m.expires_at IS NULL OR m.expires_at > now()) LIMIT 1
+"""
 STALE: Final = """
 SELECT c.id, c.content, m.key FROM memory_chunk c JOIN memory m ON m.id = c.memory_id
-WHERE (c.embedder IS NULL OR c.embedder <> $1)
+WHERE (c.embedder IS NULL OR c.embedder <> $1) AND c.id > $3
   AND (m.expires_at IS NULL OR m.expires_at > now())
 ORDER BY c.id LIMIT $2
 """
@@ -32,20 +47,25 @@ FROM unnest($2::bigint[], $3::text[]) AS told(id, embedding) WHERE chunk.id = to
 
 
 async def is_needed(settings: Settings) -> bool:
-    """Whether anything waits to be embedded by the present embedder. Loads nothing."""
-    if settings.embedding_model is None:
-        condition, name = "c.embedder <> $1", EmbeddedEncoder.name
-    else:  # its dimension is not known before it is asked
-        model = settings.embedding_model
-        condition = r"left(regexp_replace(c.embedder, ':\d+$', ''), 190) <> $1"
-        name = model[:190]
-    found = await row(
-        f"""SELECT 1 AS one FROM memory_chunk c JOIN memory m ON m.id = c.memory_id
-            WHERE (c.embedder IS NULL OR {condition})
-              AND (m.expires_at IS NULL OR m.expires_at > now()) LIMIT 1""",  # noqa: S608 # ours
-        name,
-    )
-    return found is not None
+    """Whether anything waits to be embedded by the present embedder. Loads nothing.
+
+    Asked each minute: it reads an index, however many memories there are.
+    """
+    if await row(ANY_LIVE.format(is_that="IS NULL")):
+        return True
+    names = [one["embedder"] for one in await rows(NAMES)]
+    others = [one for one in names if not _is_present(one, settings.embedding_model)]
+    for name in others:
+        if await row(ANY_LIVE.format(is_that="= $1"), name):
+            return True
+    return False
+
+
+def _is_present(name: str, model: str | None) -> bool:
+    if model is None:
+        return name == EmbeddedEncoder.name
+    # its dimension is not known before it is asked
+    return name.rpartition(":")[0][:LONGEST_MODEL] == model[:LONGEST_MODEL]
 
 
 async def reembed(settings: Settings) -> int:
@@ -56,23 +76,25 @@ async def reembed(settings: Settings) -> int:
     Raises:
         AetherError: the embedder does not answer; what was embedded so far is stored.
     """
-    done = 0
+    done = last = 0
     using = await embedder(settings)
-    while count := await _batch(using):
-        done += count
+    while found := await _batch(using, last):
+        done += len(found)
+        last = found[-1]
     if done:
         log.info("%s pieces of memories are embedded by %s now", done, using.name)
     return done
 
 
-async def _batch(using: Any) -> int:
+async def _batch(using: Any, after: int) -> list[int]:
+    """The next pieces beyond the id ``after``, embedded; none where nothing is left."""
     async with transaction():
         held = await row("SELECT pg_try_advisory_xact_lock($1) AS mine", LOCK)
         if held is None or not held["mine"]:
-            return 0
-        found = await rows(STALE, using.name, BATCH)
+            return []
+        found = await rows(STALE, using.name, BATCH, after)
         if not found:
-            return 0
+            return []
         texts = [embedding_text(one["key"], one["content"]) for one in found]
         try:
             vectors = await embed_each(using, texts)
@@ -81,5 +103,6 @@ async def _batch(using: Any) -> int:
                 raise
             vectors = [None] * len(found)  # it answered to be described, and refuses each of these
         told = [vector_text(vector) if vector else None for vector in vectors]
-        await rows(STORE, using.name, [one["id"] for one in found], told)
-    return len(found)
+        ids = [int(one["id"]) for one in found]
+        await rows(STORE, using.name, ids, told)
+    return ids

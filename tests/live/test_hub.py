@@ -1,6 +1,8 @@
 """Whoever follows misses nothing and gets nothing twice, whatever happens on the way."""
 
 import asyncio
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -10,9 +12,11 @@ from aether.config import Settings
 from aether.engine.sweep import prune
 from aether.errors import InvalidInputError, RateLimitedError, UnavailableError
 from aether.live import events as table
+from aether.live.cursors import Position, Snapshot
 from aether.live.events import Interest, LiveKind, cursor_of_now
 from aether.live.hub import NAME, Hub
 from tests.live.conftest import DELIVERIES, Hubs, deliver, following, start, until
+from tests.plans import counted, nodes
 
 ANY = Interest(frozenset(LiveKind))
 
@@ -336,6 +340,39 @@ async def test_a_transaction_that_stays_open_makes_no_cursor_too_old_until_what_
     with pytest.raises(InvalidInputError, match=r"^after: is too old"):
         async with following(hub, after=ours) as reader:
             await reader.take()
+
+
+async def test_while_a_transaction_stays_open_no_read_looks_at_what_was_told_already(
+    database: str, connection: asyncpg.Connection
+) -> None:
+    looked_at: list[int] = []
+
+    async def fetch(sql: str, *given: Any) -> Sequence[Mapping[str, Any]]:
+        told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *given)
+        looked_at.append(counted(list(nodes(json.loads(told)[0]["Plan"])))["live_event"])
+        found: list[Mapping[str, Any]] = await connection.fetch(sql, *given)
+        return found
+
+    other = await asyncpg.connect(database)
+    forgotten = other.transaction()
+    await forgotten.start()
+    late = await deliver(other)
+    for _ in range(300):
+        await deliver(connection)
+    await connection.execute("ANALYZE live_event")
+    read = Position.at(
+        Snapshot.read(await connection.fetchval("SELECT pg_current_snapshot()::text"))
+    )
+    new = [await deliver(connection) for _ in range(3)]
+
+    page = await table.read(fetch, read)
+    await forgotten.commit()
+    last = await table.read(fetch, page.position)
+    await other.close()
+
+    assert [one.row_id for one in page.events] == new
+    assert [one.row_id for one in last.events] == [late]
+    assert looked_at == [3, 1]
 
 
 async def test_a_cursor_whose_events_are_gone_is_refused_and_a_newer_one_is_not(

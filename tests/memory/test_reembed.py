@@ -15,6 +15,7 @@ from aether.memory import search as searching
 from aether.memory import store
 from aether.memory.search import search
 from tests.memory.conftest import Remember
+from tests.plans import kept, looked_at
 
 
 class Fixed:
@@ -167,6 +168,29 @@ async def test_whether_anything_waits_is_told_without_loading_an_embedder(
     )  # fmt: skip
 
     assert await stage.is_needed(settings) is needed
+
+
+@pytest.mark.parametrize("model", [None, "use-multilingual-3"])
+async def test_whether_anything_waits_is_told_by_a_look_into_an_index(
+    database: str, model: str | None
+) -> None:
+    settings = Settings.model_validate({"embedding_model": model})
+    await rows(
+        """INSERT INTO memory (key, content, scope)
+           SELECT n::text, 'c', 'project' FROM generate_series(1, 5000) AS n"""
+    )
+    await rows(
+        """INSERT INTO memory_chunk (memory_id, position, content, embedder)
+           SELECT id, 0, 'c', $1 FROM memory""",
+        EmbeddedEncoder.name,
+    )
+    await rows("VACUUM ANALYZE memory_chunk")
+
+    with kept() as sent:
+        needed = await stage.is_needed(settings)
+
+    looks = [await looked_at(statement, values) for statement, values in sent]
+    assert (needed, sum(one["memory_chunk"] for one in looks)) == (False, 1)
 
 
 async def test_a_model_whose_name_begins_another_ones_is_not_taken_for_it(

@@ -2,10 +2,7 @@
 """Tests that each list that grows, with each choice of its filters, is read by an index."""
 
 import itertools
-import json
-import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,7 +18,7 @@ from resolvers import audit, deliveries, executions, memory, tools, watchdog
 from resolvers.fields import Page
 from resolvers.windows import Window
 from tests.fakes import RecordingQueue
-from tests.schema.both import STATEMENTS
+from tests.plans import kept, read_whole
 
 ROWS: Final = 20_000
 DEEP: Final = ROWS // 2
@@ -104,45 +101,6 @@ LISTS: Final[dict[str, tuple[type[Page], Listed, Sliced, dict[str, Any]]]] = {
 each filter that is offered."""
 
 
-class _Keeping(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[tuple[str, list[Any]]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == "%s: %s" and isinstance(record.args, tuple):
-            statement, values = record.args
-            self.kept.append((str(statement), list(values or ())))  # type: ignore[call-overload]
-
-
-@contextmanager
-def _kept() -> Iterator[list[tuple[str, list[Any]]]]:
-    """The statements that are sent within the block, with their values."""
-    ear, level = _Keeping(), STATEMENTS.level
-    STATEMENTS.addHandler(ear)
-    STATEMENTS.setLevel(logging.DEBUG)
-    try:
-        yield ear.kept
-    finally:
-        STATEMENTS.setLevel(level)
-        STATEMENTS.removeHandler(ear)
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for inner in plan.get("Plans", ()):
-        yield from _nodes(inner)
-
-
-async def _read_whole(statement: str, values: list[Any]) -> list[str]:
-    """The tables that a statement would walk through from end to end."""
-    [found] = await rows(f"EXPLAIN (FORMAT JSON) {statement}", *values)
-    [told] = json.loads(found["QUERY PLAN"])
-    return [
-        node["Relation Name"] for node in _nodes(told["Plan"]) if node["Node Type"] == "Seq Scan"
-    ]
-
-
 @pytest.mark.parametrize("table", LISTS)
 async def test_every_choice_of_filters_is_read_by_an_index(database: str, table: str) -> None:
     settings = Settings.from_environment({"WATCHDOG_ENABLED": "true"})
@@ -170,7 +128,7 @@ async def test_every_choice_of_filters_is_read_by_an_index(database: str, table:
                 credentials=Credentials(settings, clients),
             )
         )  # fmt: skip
-        with _kept() as sent:
+        with kept() as sent:
             for names in choices:
                 wanted = model.model_validate({name: values[name] for name in names})
                 await listed(wanted)
@@ -185,6 +143,6 @@ async def test_every_choice_of_filters_is_read_by_an_index(database: str, table:
     whole = {
         statement: walked
         for statement, given in sent
-        if (walked := await _read_whole(statement, given))
+        if (walked := await read_whole(statement, given))
     }
     assert whole == {}

@@ -3,7 +3,7 @@ from tortoise.migrations import operations as ops
 
 
 class Migration(migrations.Migration):
-    dependencies = [("aether", "0014_guard")]
+    dependencies = [("aether", "0016_components")]
 
     initial = False
 

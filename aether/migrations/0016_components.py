@@ -12,7 +12,7 @@ AUDIT = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("aether", "0014_guard")]
+    dependencies = [("aether", "0015_chat_tools")]
 
     initial = False
 

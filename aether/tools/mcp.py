@@ -183,7 +183,10 @@ async def _step(endpoint: McpEndpoint, url: str, reach: Reach, seconds: float, w
     """
     await asyncio.to_thread(mcp_wire.load)  # half a second of imports, the first time
     wire = mcp_wire.Wire(
-        url=url, reach=reach, read_seconds=seconds, listens=endpoint.transport is Kind.SSE
+        url=url,
+        reach=reach,
+        read_seconds=HANDSHAKE_SECONDS + seconds,  # so that our own deadlines come first
+        listens=endpoint.transport is Kind.SSE,
     )
     task = asyncio.create_task(_session(endpoint, wire, seconds, work))
     alarm = asyncio.create_task(wire.settled.wait())
@@ -217,7 +220,7 @@ async def _session(
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 transport = await _transport(stack, endpoint, wire)
                 client = await stack.enter_async_context(
-                    Client(transport, cache=None, read_timeout_seconds=seconds, mode=mode)
+                    Client(transport, cache=None, read_timeout_seconds=wire.read_seconds, mode=mode)
                 )
         except TimeoutError:
             wire.fail(f"no greeting within {HANDSHAKE_SECONDS:g} s")

@@ -274,7 +274,7 @@ def test_an_mcp_server_s_words_stay_within_theirs() -> None:
 
 
 def test_a_summary_s_sources_stay_within_marks() -> None:
-    said = [
+    said: list[dict[str, Any]] = [
         {"role": "user", "content": FORGED},
         {"role": "assistant", "content": None, "tool_calls": [
             {"id": "c", "function": {"name": f"x{FORGED}", "arguments": json.dumps({"a": FORGED})}},

@@ -25,7 +25,11 @@ async def test_a_change_writes_what_differs_and_moves_updated_at(database: str) 
         changed = await change(row, read(ProjectChanges, {"name": "N", "source": "github"}))
 
     kept = await Project.get(id=made.id)
-    assert changed == ["source"]
+    assert changed == {
+        "changed": ["source"],
+        "before": {"source": SourceName.JIRA},
+        "after": {"source": SourceName.GITHUB},
+    }
     assert (kept.name, kept.source) == ("N", SourceName.GITHUB)
     assert kept.updated_at > made.updated_at
 
@@ -35,7 +39,7 @@ async def test_a_change_that_changes_nothing_writes_nothing(database: str) -> No
 
     async with transaction():
         row = await lock(Project, "project", made.id)
-        assert await change(row, read(ProjectChanges, {"name": "N", "source": "jira"})) == []
+        assert await change(row, read(ProjectChanges, {"name": "N", "source": "jira"})) == {}
 
     assert (await Project.get(id=made.id)).updated_at == made.updated_at
 

@@ -172,13 +172,14 @@ def _seed(arguments: argparse.Namespace) -> int:
 
 
 async def _load_seeds(url: SecretStr, names: Sequence[str]) -> None:
-    from aether import db
+    from aether import audit, db
     from resolvers import seeding
 
     await _bring_up_to_date(url)
     async with db.pool(url, size=2):
         for name in names:
-            seeded = await seeding.seed(name)
+            with audit.coming_from("cli"):
+                seeded = await seeding.seed(name)
             sys.stdout.write(f"{name}: {seeded.created} created, {seeded.skipped} skipped\n")
 
 

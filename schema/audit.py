@@ -47,7 +47,7 @@ class AuditEntry:
     )
     origin: str | None = strawberry.field(
         description="The door and the network address that the caller came from: "
-        "`graphql 127.0.0.1`."
+        "`graphql 127.0.0.1`; `cli`: the command line."
     )
 
     @strawberry.field(description="The agent; null once it is deleted.")

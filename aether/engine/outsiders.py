@@ -31,12 +31,19 @@ def is_outsider(actor: Actor | None) -> bool:
 def why_held_back(event: SourceEvent, task: TaskDefinition) -> str | None:
     """Why a run of ``task`` that ``event`` wakes may not write; None: it may.
 
-    A replay keeps the actor of the delivery that it repeats.
+    A replay keeps the actor of the delivery that it repeats. A poll that sees only that an item has
+    changed does not see who changed it: then the item's author counts, who may have.
     """
-    if task.outsiders_may_act or not is_outsider(event.actor):
+    if task.outsiders_may_act:
         return None
-    assert event.actor is not None  # noqa: S101 - an outsider is somebody
+    who, somebody = "an outsider woke this run", event.actor
+    if somebody is None and event.subject is not None:
+        who = "nobody knows who woke this run, and the item is an outsider's"
+        told = event.subject.author_association
+        somebody = Actor(login=event.subject.author or "", association=told)
+    if somebody is None or not is_outsider(somebody):
+        return None
     return (
-        f"an outsider woke this run (association {str(event.actor.association)[:40]}), and task "
-        f"{task.id} does not let outsiders act"
+        f"{who} (association {str(somebody.association)[:40]}), and task {task.id} does not let "
+        "outsiders act"
     )

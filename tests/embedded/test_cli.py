@@ -1,10 +1,12 @@
 """The ``aether`` command: what it prints, what it refuses, with which exit code."""
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from aether import __version__, cli
@@ -152,6 +154,20 @@ def test_seed_loads_what_is_named_once(
     assert codes == [0, 0]
     assert int(count) > 0
     assert second == f"{name}: 0 created, {count} skipped"
+    told = asyncio.run(recorded(database_url))
+    assert [(one["action"], one["caller"], one["origin"]) for one in told] == [
+        ("seeded", "api", "cli"),
+    ] * 2  # fmt: skip
+    assert len(json.loads(told[0]["detail"])["rows"]) == int(count)
+
+
+async def recorded(url: str) -> list[asyncpg.Record]:
+    """The audit log, oldest first."""
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch("SELECT * FROM audit_entry ORDER BY id"))
+    finally:
+        await connection.close()
 
 
 def test_an_unknown_seed_is_refused_before_anything_starts(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from aether.db import rows
 from aether.demo.model import Reply, by_turn
 from aether.engine.execute import execute
-from aether.engine.outsiders import is_outsider
+from aether.engine.outsiders import is_outsider, why_held_back
 from aether.engine.receive import receive, replay
 from aether.engine.simulate import simulate
 from aether.events import Actor, SourceEvent
@@ -192,6 +193,32 @@ async def test_an_outsider_s_run_reaches_the_item_at_hand_alone(world: World) ->
         ("refused", "issue: this run may act on 7 only, not on 8"),
     ]
     assert world.comments(8) == []
+
+
+def seen_by_a_poll(world: World, association: str, number: int = 7) -> SourceEvent:
+    """That somebody has changed an issue whose author is of this association."""
+    event = opened_by(world, association, number)
+    assert event.subject is not None
+    assert event.subject.author_association == association
+    return replace(event, actor=None, told_by="state")
+
+
+async def test_where_nobody_knows_who_woke_a_run_the_item_s_author_counts(world: World) -> None:
+    task = await TaskDefinition.get(id="triage")
+
+    assert why_held_back(seen_by_a_poll(world, "NONE"), task) == (
+        "nobody knows who woke this run, and the item is an outsider's (association NONE), and "
+        "task triage does not let outsiders act"
+    )
+    assert why_held_back(seen_by_a_poll(world, "MEMBER", 8), task) is None
+    task.outsiders_may_act = True
+    assert why_held_back(seen_by_a_poll(world, "NONE", 9), task) is None
+
+
+async def test_a_member_who_writes_on_an_outsider_s_item_may_act(world: World) -> None:
+    event = replace(opened_by(world, "NONE"), actor=Actor(login="mia", association="MEMBER"))
+
+    assert why_held_back(event, await TaskDefinition.get(id="triage")) is None
 
 
 async def test_a_replay_keeps_who_woke_the_first(world: World) -> None:

@@ -27,8 +27,8 @@ async def test_a_change_writes_what_differs_and_moves_updated_at(database: str) 
     kept = await Project.get(id=made.id)
     assert changed == {
         "changed": ["source"],
-        "before": {"source": "jira"},
-        "after": {"source": "github"},
+        "before": {"source": SourceName.JIRA},
+        "after": {"source": SourceName.GITHUB},
     }
     assert (kept.name, kept.source) == ("N", SourceName.GITHUB)
     assert kept.updated_at > made.updated_at

@@ -20,6 +20,7 @@ from resolvers.fields import (
     Text,
     Tokens,
 )
+from resolvers.prices import warn_of_unpriced
 from resolvers.rows import (
     LARGEST_ID,
     All,
@@ -124,6 +125,7 @@ async def create_agent(new: NewAgent) -> Agent:
         async with transaction():
             agent = await Agent.create(**new.model_dump())
             await _record("agent.created", agent.id, name=agent.name)
+    await warn_of_unpriced(agent)
     return agent
 
 
@@ -134,6 +136,7 @@ async def update_agent(id: str, changes: AgentChanges) -> Agent:
         changed = await change(agent, changes)
         if changed:
             await _record("agent.updated", id, changed=changed)
+    await warn_of_unpriced(agent, changed)
     return agent
 
 

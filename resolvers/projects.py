@@ -19,6 +19,7 @@ from resolvers.fields import (
     Source,
     Tokens,
 )
+from resolvers.prices import warn_of_unpriced
 from resolvers.rows import (
     LARGEST_ID,
     All,
@@ -101,6 +102,7 @@ async def create_project(new: NewProject) -> Project:
         async with transaction():
             project = await Project.create(**new.model_dump())
             await _record("project.created", project.id, name=project.name)
+    await warn_of_unpriced(project)
     return project
 
 
@@ -117,6 +119,7 @@ async def update_project(id: int, changes: ProjectChanges) -> Project:
             changed = await change(project, changes)
             if changed:
                 await _record("project.updated", id, changed=changed)
+    await warn_of_unpriced(project, changed)
     return project
 
 

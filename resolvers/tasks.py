@@ -22,6 +22,7 @@ from resolvers.fields import (
     Text,
     Tokens,
 )
+from resolvers.prices import warn_of_unpriced
 from resolvers.rows import (
     All,
     KeyId,
@@ -138,6 +139,7 @@ async def create_task(new: NewTask) -> TaskDefinition:
         async with transaction():
             task = await TaskDefinition.create(**new.model_dump())
             await _record("task.created", task.id, name=task.name)
+    await warn_of_unpriced(task)
     return task
 
 
@@ -148,6 +150,7 @@ async def update_task(id: str, changes: TaskChanges) -> TaskDefinition:
         changed = await change(task, changes)
         if changed:
             await _record("task.updated", id, changed=changed)
+    await warn_of_unpriced(task, changed)
     return task
 
 

@@ -32,6 +32,7 @@ CHAT: Final = Shape(
     message=(MESSAGE.encode, dict[str, str]),
     usage=(TOKENS.encode, dict[str, int]),
     cost_usd=float,
+    unpriced_calls=int,
 )
 
 
@@ -78,6 +79,7 @@ _ANSWER: Final = {
     "message": {"role": "assistant", "content": "Any script that runs on the page can read it."},
     "usage": {"prompt_tokens": 120, "completion_tokens": 11, "total_tokens": 131},
     "cost_usd": 0.00041,
+    "unpriced_calls": 0,
 }
 _STREAM: Final = {
     "schema": {

@@ -8,15 +8,14 @@ platform.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import Context
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
 
 from aether import audit, spending
 from aether.config import Settings
-from aether.db import UNAVAILABLE, rows, transaction
+from aether.db import transaction
 from aether.engine import limits
 from aether.engine.chat_tools import Lookups
 from aether.engine.known_secrets import learn_stored
@@ -25,6 +24,7 @@ from aether.llm import chat, prompts
 from aether.llm.ask import ask
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Agent, Project
+from aether.spending import Usage
 from aether.vocabulary import LlmCallKind, MemoryScope
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: Decimal
+    unpriced_calls: int = 0  # whose price is not known: not in the cost
 
     @property
     def total_tokens(self) -> int:
@@ -170,25 +171,37 @@ async def _converse(
         await Lookups.of(settings, asked.agent_id, asked.visibility) if asked.use_tools else None
     )
     messages = list(asked.messages)
-    spent: list[chat.Usage] = []
+    spent: list[Usage] = []
+    broken_off: list[Usage] = []
+
+    async def check() -> list[str | None]:
+        return await limits.check(
+            settings, asked.models, task=None, agent=agent, project=project, lease=None
+        )
+
+    async def count_broken_off(usage: Usage) -> None:
+        broken_off.append(usage)
+        await spending.surely(_record(asked, usage, None))
+
     while True:
         tools = (
             lookups.to_model() if lookups and len(spent) < settings.llm_max_tool_rounds else None
         )
-        await limits.check(task=None, agent=agent, project=project, lease=None)
         reply = await ask(
             settings,
-            models=asked.models,
+            models=await check(),
             messages=messages,
             tools=tools,
             timeout=settings.llm_timeout_seconds,
             on_text=on_text,
             on_again=on_again,
+            on_broken_off=count_broken_off,
+            before_next=check,
         )
         spent.append(reply.usage)
-        await _recorded(_record(asked, reply))
+        await spending.surely(_record(asked, reply.usage, reply))
         if lookups is None or not tools or not reply.tool_calls:
-            return _answer(asked, reply, spent)
+            return _answer(asked, reply, [*spent, *broken_off])
         messages.append(reply.message)
         for call in reply.tool_calls:
             if on_tool is not None:
@@ -197,60 +210,35 @@ async def _converse(
             messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
 
 
-def _answer(asked: Asked, reply: chat.Reply, spent: Sequence[chat.Usage]) -> Answer:
+def _answer(asked: Asked, reply: chat.Reply, spent: Sequence[Usage]) -> Answer:
     return Answer(
         agent_id=asked.agent_id,
         model=reply.usage.model,
         content=reply.text or "",
         prompt_tokens=sum(one.prompt_tokens for one in spent),
         completion_tokens=sum(one.completion_tokens for one in spent),
-        cost_usd=sum((one.cost_usd for one in spent), Decimal(0)),
+        cost_usd=sum((one.cost_usd or Decimal(0) for one in spent), Decimal(0)),
+        unpriced_calls=sum(one.cost_usd is None for one in spent),
     )
 
 
-async def _recorded(record: Coroutine[Any, Any, None]) -> None:
-    """Write down what was spent, also when the caller leaves meanwhile.
-
-    An answer that was paid for is not withheld because the database cannot be reached.
-    """
-    writing = asyncio.create_task(record, context=Context())
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
-    except UNAVAILABLE as error:
-        log.warning("a chat's usage could not be stored: %r", error)
-
-
-async def _record(asked: Asked, reply: chat.Reply) -> None:
+async def _record(asked: Asked, usage: Usage, reply: chat.Reply | None) -> None:
+    """Keep one call; without ``reply`` it broke off."""
     with audit.coming_from(asked.origin):
-        await _write(asked, reply)
+        await _write(asked, usage, reply)
 
 
-async def _write(asked: Asked, reply: chat.Reply) -> None:
-    usage = reply.usage
+async def _write(asked: Asked, usage: Usage, reply: chat.Reply | None) -> None:
+    calls = reply.tool_calls if reply else ()
     async with transaction():
-        await rows(
-            """INSERT INTO llm_call
-                 (kind, agent_id, model, tool_calls, prompt_tokens, completion_tokens, cost_usd)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-            LlmCallKind.CHAT,
-            asked.agent_id,
-            usage.model,
-            len(reply.tool_calls),
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            usage.cost_usd,
+        await spending.add_call(
+            usage,
+            LlmCallKind.CHAT if reply else LlmCallKind.BROKEN_OFF,
+            agent_id=asked.agent_id,
+            tool_calls=len(calls),
         )
         await spending.add(
-            agent_id=asked.agent_id,
-            task_id=None,
-            project_id=asked.project_id,
-            model=usage.model,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_usd=usage.cost_usd,
+            usage, agent_id=asked.agent_id, task_id=None, project_id=asked.project_id
         )
         await audit.record(
             "llm.chat",
@@ -259,8 +247,9 @@ async def _write(asked: Asked, reply: chat.Reply) -> None:
             detail={
                 "model": usage.model,
                 "messages": len(asked.messages),
-                "tools": [one.name for one in reply.tool_calls],
+                "tools": [one.name for one in calls],
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
+                **({} if reply else {"broken_off": True}),
             },
         )

@@ -57,6 +57,7 @@ class Job:
 JOBS: Final[tuple[Job, ...]] = (
     Job("embed.describe", llm.describe_embedder),
     Job("embed.texts", llm.embed_texts),
+    Job("llm.unpriced", llm.unpriced_models),
     Job("mcp.discover", mcp.discover),
     Job("llm.chat", chat_jobs.chat),
     Job("llm.chat_pieces", chat_jobs.chat_pieces),

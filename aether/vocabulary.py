@@ -100,9 +100,10 @@ class McpTransport(StrEnum):
 
 
 class LlmCallKind(StrEnum):
-    """What a call of the model outside of a run was for."""
+    """What a call of the model was for that no message of a run tells of."""
 
     CHAT = "chat"  #: A direct line to the model: ``/api/llm/chat``.
+    BROKEN_OFF = "broken_off"  #: A run's or a chat's call whose reply did not come to its end.
 
 
 class EffectStatus(StrEnum):

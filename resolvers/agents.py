@@ -20,6 +20,7 @@ from resolvers.fields import (
     Text,
     Tokens,
 )
+from resolvers.prices import warn_of_unpriced
 from resolvers.rows import (
     LARGEST_ID,
     All,
@@ -125,6 +126,7 @@ async def create_agent(new: NewAgent) -> Agent:
         async with transaction():
             agent = await Agent.create(**new.model_dump())
             await _record("agent.created", agent.id, after=as_given(agent, NewAgent))
+    await warn_of_unpriced(agent)
     return agent
 
 
@@ -135,6 +137,7 @@ async def update_agent(id: str, changes: AgentChanges) -> Agent:
         changed = await change(agent, changes)
         if changed:
             await _record("agent.updated", id, **changed)
+    await warn_of_unpriced(agent, changed.get("changed", ()))
     return agent
 
 

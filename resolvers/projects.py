@@ -19,6 +19,7 @@ from resolvers.fields import (
     Source,
     Tokens,
 )
+from resolvers.prices import warn_of_unpriced
 from resolvers.rows import (
     LARGEST_ID,
     All,
@@ -102,6 +103,7 @@ async def create_project(new: NewProject) -> Project:
         async with transaction():
             project = await Project.create(**new.model_dump())
             await _record("project.created", project.id, after=as_given(project, NewProject))
+    await warn_of_unpriced(project)
     return project
 
 
@@ -118,6 +120,7 @@ async def update_project(id: int, changes: ProjectChanges) -> Project:
             changed = await change(project, changes)
             if changed:
                 await _record("project.updated", id, **changed)
+    await warn_of_unpriced(project, changed.get("changed", ()))
     return project
 
 

@@ -24,6 +24,7 @@ from resolvers.fields import (
     Text,
     Tokens,
 )
+from resolvers.prices import warn_of_unpriced
 from resolvers.rows import (
     All,
     KeyId,
@@ -162,6 +163,7 @@ async def create_task(new: NewTask) -> TaskDefinition:
         async with transaction():
             task = await TaskDefinition.create(**new.model_dump())
             await _record("task.created", task.id, after=as_given(task, NewTask))
+    await warn_of_unpriced(task)
     return task
 
 
@@ -172,6 +174,7 @@ async def update_task(id: str, changes: TaskChanges) -> TaskDefinition:
         changed = await change(task, changes)
         if changed:
             await _record("task.updated", id, **changed)
+    await warn_of_unpriced(task, changed.get("changed", ()))
     return task
 
 

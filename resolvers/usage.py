@@ -22,6 +22,7 @@ class Usage:
     completion_tokens: int
     total_tokens: int
     cost_usd: Decimal
+    unpriced_calls: int
 
 
 class UsageFilter(Input):
@@ -32,7 +33,8 @@ class UsageFilter(Input):
     agent_id: Reference | None = None
 
 
-# A run's calls are counted by when it was created, a chat's by when it was made.
+# A run's calls are counted by when it was created, those that broke off with it; a chat's by when
+# it was made.
 # Sums of bigint are numeric, so they do not end at 64 bits. An execution that waits for its first
 # worker, or for its turn, has no agent yet, and counts for none.
 _SUMS: Final = """
@@ -41,15 +43,17 @@ SELECT agent_id, count(status) AS tasks,
   count(*) FILTER (WHERE status = 'failed') AS tasks_failed,
   sum(llm_calls) AS llm_calls, sum(tool_calls) AS tool_calls,
   sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
-  sum(prompt_tokens::numeric + completion_tokens) AS total_tokens, sum(cost_usd) AS cost_usd
+  sum(prompt_tokens::numeric + completion_tokens) AS total_tokens, sum(cost_usd) AS cost_usd,
+  sum(unpriced_calls) AS unpriced_calls
 FROM (
   SELECT agent_id, status, llm_calls, tool_calls, prompt_tokens, completion_tokens, cost_usd,
-    created_at
+    unpriced_calls, created_at
   FROM task_execution
   WHERE NOT (status = 'queued' AND agent_id IS NULL AND llm_calls = 0)
   UNION ALL
-  SELECT agent_id, NULL, 1, tool_calls, prompt_tokens, completion_tokens, cost_usd, created_at
-  FROM llm_call
+  SELECT agent_id, NULL, 1, tool_calls, prompt_tokens, completion_tokens, cost_usd, unpriced::int,
+    created_at
+  FROM llm_call WHERE execution_id IS NULL
 ) AS used
 WHERE ($1::timestamptz IS NULL OR created_at >= $1)
   AND ($2::timestamptz IS NULL OR created_at < $2)
@@ -74,6 +78,7 @@ async def list_usage(wanted: UsageFilter) -> list[Usage]:
             completion_tokens=int(one["completion_tokens"]),
             total_tokens=int(one["total_tokens"]),
             cost_usd=one["cost_usd"],
+            unpriced_calls=int(one["unpriced_calls"]),
         )
         for one in found
     ]

@@ -77,6 +77,8 @@ class UsageRow:
     completion_tokens: int
     total_tokens: int
     cost_usd: Decimal
+    unpriced_calls: int
+    estimated_calls: int
 
 
 async def usage_report(wanted: UsageReportFilter) -> list[UsageRow]:
@@ -89,7 +91,9 @@ async def usage_report(wanted: UsageReportFilter) -> list[UsageRow]:
               sum(prompt_tokens)::bigint AS prompt_tokens,
               sum(completion_tokens)::bigint AS completion_tokens,
               sum(prompt_tokens + completion_tokens)::bigint AS total_tokens,
-              sum(cost_usd) AS cost_usd
+              sum(cost_usd) AS cost_usd,
+              sum(unpriced_calls)::bigint AS unpriced_calls,
+              sum(estimated_calls)::bigint AS estimated_calls
             FROM usage_day
             WHERE ($1::timestamptz IS NULL OR day >= ($1::timestamptz AT TIME ZONE 'UTC')::date)
               AND ($2::timestamptz IS NULL OR day < ($2::timestamptz AT TIME ZONE 'UTC'))

@@ -25,6 +25,7 @@ class Spent(TypedDict):
     completion_tokens: int
     total_tokens: int
     cost_usd: float
+    unpriced_calls: int
 
 
 class Message(TypedDict):
@@ -36,6 +37,7 @@ class Message(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
+    unpriced: bool
     created_at: datetime
 
 
@@ -47,6 +49,7 @@ def _spent(one: TaskExecution) -> Spent:
         "completion_tokens": one.completion_tokens,
         "total_tokens": one.prompt_tokens + one.completion_tokens,
         "cost_usd": float(one.cost_usd),
+        "unpriced_calls": one.unpriced_calls,
     }
 
 
@@ -148,6 +151,7 @@ _SHOWN: Final = {
         "completion_tokens": 80,
         "total_tokens": 1280,
         "cost_usd": 0.0038,
+        "unpriced_calls": 0,
     },
     "cancel_requested": False,
     "run_after": None,
@@ -184,6 +188,7 @@ OPS: Final = (
                     "prompt_tokens": 0,
                     "completion_tokens": 0,
                     "cost_usd": 0.0,
+                    "unpriced": False,
                     "created_at": "2026-02-18T10:00:01Z",
                 }
             ],

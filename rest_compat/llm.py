@@ -47,6 +47,7 @@ CHAT: Final = Shape(
     cost_usd=float,
     tool_calls=(lambda one: shaped([CALLED], one.tool_calls), list[Called]),
     withheld=(lambda one: list(map(asdict, one.withheld)), list[WithheldTool]),
+    unpriced_calls=int,
 )
 
 
@@ -97,6 +98,7 @@ _ANSWER: Final = {
     "cost_usd": 0.00041,
     "tool_calls": [],
     "withheld": [],
+    "unpriced_calls": 0,
 }
 _STREAM: Final = {
     "schema": {

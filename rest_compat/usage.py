@@ -21,6 +21,7 @@ USAGE: Final = Shape(
     completion_tokens=int,
     total_tokens=int,
     cost_usd=float,
+    unpriced_calls=int,
 )
 
 
@@ -36,6 +37,8 @@ REPORT: Final = Shape(
     completion_tokens=int,
     total_tokens=int,
     cost_usd=float,
+    unpriced_calls=int,
+    estimated_calls=int,
 )
 
 
@@ -68,6 +71,7 @@ OPS: Final = (
                 "completion_tokens": 1600,
                 "total_tokens": 25600,
                 "cost_usd": 0.076,
+                "unpriced_calls": 0,
             }
         ],
     ),
@@ -91,6 +95,8 @@ OPS: Final = (
                 "completion_tokens": 1600,
                 "total_tokens": 25600,
                 "cost_usd": 0.076,
+                "unpriced_calls": 0,
+                "estimated_calls": 0,
             }
         ],
     ),

@@ -51,6 +51,9 @@ class ExecutionMessage:
     prompt_tokens: BigInt = strawberry.field(description="What the model read to write it.")
     completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
     cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
+    unpriced: bool = strawberry.field(
+        description="Whether its price was not known, so that `costUsd` is 0."
+    )
     created_at: datetime = strawberry.field(description="When it was stored.")
 
 
@@ -61,6 +64,9 @@ class ExecutionUsage:
     prompt_tokens: BigInt = strawberry.field(description="What the model read.")
     completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
     cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
+    unpriced_calls: int = strawberry.field(
+        description="How many of the calls `costUsd` is without: their price was not known."
+    )
 
     @strawberry.field(description="What the model read and wrote.")
     def total_tokens(self) -> BigInt:

@@ -41,7 +41,10 @@ class LlmChat:
     prompt_tokens: BigInt = strawberry.field(description="What the model read.")
     completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
     total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
-    cost_usd: float = strawberry.field(description="What it cost, in US dollars; 0: not known.")
+    cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
+    unpriced_calls: int = strawberry.field(
+        description="How many of the calls `costUsd` is without: their price was not known."
+    )
     tool_calls: list[LlmChatToolCall] = strawberry.field(
         description="The tools that it called on the way, in order."
     )

@@ -31,6 +31,9 @@ class Usage:
     completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
     total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
     cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
+    unpriced_calls: BigInt = strawberry.field(
+        description="How many of the calls `costUsd` is without: their price was not known."
+    )
 
     @strawberry.field(description="The agent; null: no agent spoke, or deleted since.")
     async def agent(self, info: Info) -> Agent | None:
@@ -56,6 +59,13 @@ class UsageRow:
     completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
     total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
     cost_usd: float = strawberry.field(description="What it cost, in US dollars.")
+    unpriced_calls: BigInt = strawberry.field(
+        description="How many of the calls `costUsd` is without: their price was not known."
+    )
+    estimated_calls: BigInt = strawberry.field(
+        description="How many of the calls had their tokens counted by us, since the provider did "
+        "not tell them."
+    )
 
 
 @strawberry.type

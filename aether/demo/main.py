@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import importlib
+import json
 import os
 import secrets
 import socket
@@ -116,6 +117,7 @@ def _staged(story: Story, signals: StopSignals) -> Iterator[Stage]:
             "LLM_BASE_URL": f"{model_url}/v1",
             "LLM_API_KEY": key,
             "LLM_MODEL": model.models[0],
+            "MODEL_PRICES": json.dumps({model.models[0]: {"prompt": 0, "completion": 0}}),
         }
         parts = Parts(environment, folder, is_stopping=lambda: signals.requests > 0)
         stack.enter_context(parts)

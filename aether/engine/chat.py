@@ -8,15 +8,14 @@ platform.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import Context
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
 
 from aether import audit, spending
 from aether.config import Settings
-from aether.db import UNAVAILABLE, rows, transaction
+from aether.db import transaction
 from aether.engine import chat_tools, limits
 from aether.engine.chat_tools import CalledTool
 from aether.engine.conversation import ToolOutcome
@@ -30,6 +29,7 @@ from aether.llm.ask import Room, ask
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Agent, Project
 from aether.redact import Mask
+from aether.spending import Usage
 from aether.tools.lookups import Looker
 from aether.vocabulary import LlmCallKind, MemoryScope
 
@@ -92,6 +92,7 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: Decimal
+    unpriced_calls: int = 0  # whose price is not known: not in the cost
     tool_calls: tuple[CalledTool, ...] = ()
     withheld: tuple[Withheld, ...] = ()
 
@@ -200,7 +201,8 @@ class _Chat:
     tools: Toolbox
     messages: list[Message]
     room: Room = field(default_factory=Room)
-    spent: list[chat.Usage] = field(default_factory=list)
+    spent: list[Usage] = field(default_factory=list)
+    broken_off: list[Usage] = field(default_factory=list)
     called: list[CalledTool] = field(default_factory=list)
 
     @classmethod
@@ -245,22 +247,37 @@ class _Chat:
     async def _ask(self, *, with_tools: bool) -> chat.Reply:
         """One more reply, within every limit; recorded as soon as it is there."""
         offered = [one.to_model() for one in self.tools.offered.values()]
-        await limits.check(task=None, agent=self.agent, project=self.project, lease=None)
         reply = await ask(
             self.settings,
-            models=self.asked.models,
+            models=await self._check(),
             messages=self.messages,
             tools=(offered or None) if with_tools else None,
             timeout=self.settings.llm_timeout_seconds,
             room=self.room,
             on_text=self.ears.text,
             on_again=self.ears.again,
+            on_broken_off=self._count_broken_off,
+            before_next=self._check,
         )
         self.spent.append(reply.usage)
-        await _recorded(_record(self.asked, reply), "usage")
+        await spending.surely(_record(self.asked, reply.usage, reply))
         return reply
 
-    async def _look(self, call: chat.ToolCall, usage: chat.Usage) -> None:
+    async def _check(self) -> list[str | None]:
+        return await limits.check(
+            self.settings,
+            self.asked.models,
+            task=None,
+            agent=self.agent,
+            project=self.project,
+            lease=None,
+        )
+
+    async def _count_broken_off(self, usage: Usage) -> None:
+        self.broken_off.append(usage)
+        await spending.surely(_record(self.asked, usage, None))
+
+    async def _look(self, call: chat.ToolCall, usage: Usage) -> None:
         if self.ears.tool is not None:
             self.ears.tool(call.name)
         outcome = await chat_tools.look(call, self.tools, self.looker)
@@ -268,41 +285,27 @@ class _Chat:
             {"role": "tool", "tool_call_id": call.id, "content": outcome.to_model()}
         )
         storing = _record_call(self.asked, outcome, round=len(self.spent), usage=usage)
-        told = chat_tools.called(outcome, await _recorded(storing, "tool call"))
+        told = chat_tools.called(outcome, await spending.surely(storing, "a tool call"))
         self.called.append(told)
         if self.ears.called is not None:
             self.ears.called(told)
 
     def _answer(self, reply: chat.Reply) -> Answer:
+        spent = [*self.spent, *self.broken_off]
         return Answer(
             agent_id=self.asked.agent_id,
             model=reply.usage.model,
             content=reply.text or "",
-            prompt_tokens=sum(one.prompt_tokens for one in self.spent),
-            completion_tokens=sum(one.completion_tokens for one in self.spent),
-            cost_usd=sum((one.cost_usd for one in self.spent), Decimal(0)),
+            prompt_tokens=sum(one.prompt_tokens for one in spent),
+            completion_tokens=sum(one.completion_tokens for one in spent),
+            cost_usd=sum((one.cost_usd or Decimal(0) for one in spent), Decimal(0)),
+            unpriced_calls=sum(one.cost_usd is None for one in spent),
             tool_calls=tuple(self.called),
             withheld=tuple(self.tools.withheld.values()),
         )
 
 
-async def _recorded(record: Coroutine[Any, Any, T], what: str) -> T | None:
-    """Write down what happened, also when the caller leaves meanwhile.
-
-    An answer that was paid for is not withheld because the database cannot be reached.
-    """
-    writing = asyncio.create_task(record, context=Context())
-    try:
-        return await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
-    except UNAVAILABLE as error:
-        log.warning("a chat's %s could not be stored: %r", what, error)
-        return None
-
-
-async def _record_call(asked: Asked, outcome: ToolOutcome, *, round: int, usage: chat.Usage) -> int:
+async def _record_call(asked: Asked, outcome: ToolOutcome, *, round: int, usage: Usage) -> int:
     with audit.coming_from(asked.origin):
         return await chat_tools.record(
             outcome,
@@ -313,34 +316,23 @@ async def _record_call(asked: Asked, outcome: ToolOutcome, *, round: int, usage:
         )
 
 
-async def _record(asked: Asked, reply: chat.Reply) -> None:
+async def _record(asked: Asked, usage: Usage, reply: chat.Reply | None) -> None:
+    """Keep one call; without ``reply`` it broke off."""
     with audit.coming_from(asked.origin):
-        await _write(asked, reply)
+        await _write(asked, usage, reply)
 
 
-async def _write(asked: Asked, reply: chat.Reply) -> None:
-    usage = reply.usage
+async def _write(asked: Asked, usage: Usage, reply: chat.Reply | None) -> None:
+    calls = reply.tool_calls if reply else ()
     async with transaction():
-        await rows(
-            """INSERT INTO llm_call
-                 (kind, agent_id, model, tool_calls, prompt_tokens, completion_tokens, cost_usd)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-            LlmCallKind.CHAT,
-            asked.agent_id,
-            usage.model,
-            len(reply.tool_calls),
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            usage.cost_usd,
+        await spending.add_call(
+            usage,
+            LlmCallKind.CHAT if reply else LlmCallKind.BROKEN_OFF,
+            agent_id=asked.agent_id,
+            tool_calls=len(calls),
         )
         await spending.add(
-            agent_id=asked.agent_id,
-            task_id=None,
-            project_id=asked.project_id,
-            model=usage.model,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_usd=usage.cost_usd,
+            usage, agent_id=asked.agent_id, task_id=None, project_id=asked.project_id
         )
         await audit.record(
             "llm.chat",
@@ -349,8 +341,9 @@ async def _write(asked: Asked, reply: chat.Reply) -> None:
             detail={
                 "model": usage.model,
                 "messages": len(asked.messages),
-                "tools": [one.name for one in reply.tool_calls],
+                "tools": [one.name for one in calls],
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
+                **({} if reply else {"broken_off": True}),
             },
         )

@@ -11,8 +11,9 @@ from aether.engine.conversation import ToolOutcome
 from aether.engine.offering import Offer, Toolbox, candidates, sort_out, writes
 from aether.engine.tool_calls import outcome_of
 from aether.errors import UpstreamError
-from aether.llm.chat import ToolCall, Usage
+from aether.llm.chat import ToolCall
 from aether.models import Agent, Project
+from aether.spending import Usage
 from aether.tools.lookups import OF_PROJECT, Looker, naming_its_item
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
 

@@ -15,8 +15,9 @@ from aether.db import rows, transaction
 from aether.leases import Lease, fence
 from aether.llm import prompts
 from aether.llm.ask import Room
-from aether.llm.chat import Reply, Usage
+from aether.llm.chat import Reply
 from aether.rendering import clean, is_blank, storable, with_notice
+from aether.spending import Usage
 from aether.vocabulary import ToolExecutionStatus
 
 Message = dict[str, Any]
@@ -164,22 +165,14 @@ class Conversation:
         async with transaction():
             await fence(self.lease)
             await self._append(message, reply.usage)
-            [spender] = await rows(
-                """UPDATE task_execution SET llm_calls = llm_calls + 1, model = $2,
-                     prompt_tokens = prompt_tokens + $3,
-                     completion_tokens = completion_tokens + $4, cost_usd = cost_usd + $5
-                   WHERE id = $1 RETURNING agent_id, task_id, project_id""",
-                self.lease.execution_id, reply.usage.model, reply.usage.prompt_tokens,
-                reply.usage.completion_tokens, reply.usage.cost_usd,
-            )  # fmt: skip
-            await spending.add(
-                **spender,
-                model=reply.usage.model,
-                prompt_tokens=reply.usage.prompt_tokens,
-                completion_tokens=reply.usage.completion_tokens,
-                cost_usd=reply.usage.cost_usd,
-            )
+            await spending.add_to_execution(self.lease.execution_id, reply.usage, speaks=True)
         self.messages.append(message)
+
+    async def add_broken_off(self, usage: Usage) -> None:
+        """Count a call whose reply is not kept, also while the run is being cancelled."""
+        await spending.surely(
+            spending.add_broken_off(self.lease.execution_id, self.lease.run, usage)
+        )
 
     async def add_tool_outcome(self, outcome: ToolOutcome) -> None:
         """Store a tool's result, its record and its audit entry, in one transaction."""
@@ -193,12 +186,13 @@ class Conversation:
     async def _append(self, message: Message, usage: Usage | None) -> None:
         await rows(
             """INSERT INTO execution_message (execution_id, run, position, message, model,
-                 prompt_tokens, completion_tokens, cost_usd)
-               SELECT $1, $2, coalesce(max(position) + 1, 0), $3, $4, $5, $6, $7
+                 prompt_tokens, completion_tokens, cost_usd, unpriced)
+               SELECT $1, $2, coalesce(max(position) + 1, 0), $3, $4, $5, $6, $7, $8
                FROM execution_message WHERE execution_id = $1 AND run = $2""",
             self.lease.execution_id, self.lease.run, json.dumps(storable(message)),
             usage.model if usage else None, usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0, usage.cost_usd if usage else Decimal(0),
+            usage.completion_tokens if usage else 0, (usage and usage.cost_usd) or Decimal(0),
+            usage is not None and usage.cost_usd is None,
         )  # fmt: skip
 
     async def _record(self, outcome: ToolOutcome) -> None:

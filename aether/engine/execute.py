@@ -385,23 +385,36 @@ async def _ask(
 ) -> None:
     agent = run.assignment.agent
     settings = run.runtime.settings
-    await limits.check(task=run.task, agent=agent, project=run.project, lease=run.lease)
+    models = asking.models(
+        settings, agent.model if agent else None, agent.fallback_models if agent else ()
+    )
+
+    async def check() -> list[str | None]:
+        return await limits.check(
+            settings, models, task=run.task, agent=agent, project=run.project, lease=run.lease
+        )
+
+    may_be_asked = await check()
     speech = Speech(settings, run.lease, position=len(talk.messages), round=talk.rounds + 1)
     async with speech:
         reply = await asking.ask(
             settings,
-            models=asking.models(
-                settings, agent.model if agent else None, agent.fallback_models if agent else ()
-            ),
+            models=may_be_asked,
             messages=talk.to_send(),
             room=talk.room,
             tools=tools,
             timeout=settings.llm_timeout_seconds,
             on_text=speech.hear if settings.llm_stream else None,
             on_again=speech.begin_again,
+            on_broken_off=talk.add_broken_off,
+            before_next=check,
         )
     reached("model answered")
-    await talk.add_reply(reply, is_last=is_last)
+    try:
+        await talk.add_reply(reply, is_last=is_last)
+    except (LeaseLostError, CancelledRunError):
+        await talk.add_broken_off(reply.usage)  # nobody keeps it; it was paid for all the same
+        raise
     reached("reply stored")
 
 

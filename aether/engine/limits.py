@@ -1,20 +1,24 @@
 """Bounds of what may be spent and of how much runs at once: a warning, then a hard stop.
 
 Asked before each call of a model. A call under way is not cut off, so that a bound may be passed
-by one call of each run at work.
+by one call of each run at work. A bound of cost stops every model whose price is not known: it
+could not be kept.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from aether import audit, spending
 from aether.clock import now
+from aether.config import Settings
 from aether.db import rows, transaction
-from aether.errors import RateLimitedError
+from aether.errors import NotConfiguredError, RateLimitedError
 from aether.leases import Lease, LetGoError
+from aether.llm import prices
+from aether.llm.chat import model_name
 from aether.models import Agent, Project, TaskDefinition
 from aether.spending import Spent, this_period
 from aether.vocabulary import ExecutionStatus
@@ -43,6 +47,10 @@ class _Limit:
     period: str
 
     @property
+    def is_of_cost(self) -> bool:
+        return "cost" in self.name
+
+    @property
     def is_reached(self) -> bool:
         return self.used >= self.bound
 
@@ -51,23 +59,31 @@ class _Limit:
         return self.used >= self.bound * NEAR
 
     def __str__(self) -> str:
-        unit = "US dollars" if "cost" in self.name else "tokens"
+        unit = "US dollars" if self.is_of_cost else "tokens"
         return f"{self.of} has used {self.used:,f} of {self.bound:,f} {unit} ({self.name})"
 
 
 async def check(
+    settings: Settings,
+    models: Sequence[str | None],
     *,
     task: TaskDefinition | None,
     agent: Agent | None,
     project: Project | None,
     lease: Lease | None,
-) -> None:
+) -> list[str | None]:
     """See that one more call of a model is within every bound; warn once where it is near one.
 
     Costs nothing where no bound is set. ``task`` and ``lease`` are None for a chat.
 
+    Returns:
+        Those of ``models`` that may be asked, in order: under a bound of cost not those whose
+        price is not known.
+
     Raises:
         LimitReachedError: a bound is reached; also told in the audit log, once a period.
+        NotConfiguredError: there is a bound of cost, and no price of the first model; told in
+            the audit log, too.
     """
     limits = await _limits(task, agent, project, lease)
     execution_id = lease.execution_id if lease else None
@@ -77,9 +93,29 @@ async def check(
             if await _tell(limit, "reached", agent_id, execution_id):
                 log.warning("a limit is reached: %s", limit)
             raise LimitReachedError(f"{limit}; nothing more is spent")
+    of_cost = next((limit for limit in limits if limit.is_of_cost), None)
+    unpriced = await _unpriced(settings, models) if of_cost else []
+    if of_cost is not None and models[0] in unpriced:
+        name = model_name(settings, models[0])
+        await _tell(of_cost, "unpriced", agent_id, execution_id, model=name)
+        raise NotConfiguredError(
+            f"MODEL_PRICES: the price of the model {name!r} is not "
+            f"known, so {of_cost.name} of {of_cost.of} cannot be kept; set it (0 if it costs "
+            "nothing), or bound tokens instead of cost"
+        )
     for limit in limits:
         if limit.is_near and await _tell(limit, "near", agent_id, execution_id):
             log.warning("near a limit: %s", limit)
+    return [one for one in models if one not in unpriced]
+
+
+async def _unpriced(settings: Settings, models: Sequence[str | None]) -> list[str | None]:
+    """Those of ``models`` whose price is not known; each is warned about once a day."""
+    names = {one: model_name(settings, one) for one in models}
+    unknown = await prices.unpriced(settings, list(names.values()))
+    for name in unknown:
+        prices.warn(name)
+    return [one for one, name in names.items() if name in unknown]
 
 
 async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) -> bool:
@@ -175,7 +211,9 @@ def _bounds(
             )
 
 
-async def _tell(limit: _Limit, level: str, agent_id: str | None, execution_id: int | None) -> bool:
+async def _tell(
+    limit: _Limit, level: str, agent_id: str | None, execution_id: int | None, **more: str
+) -> bool:
     """Write it to the audit log, once a period and bound; whether it was now."""
     async with transaction():
         first = await rows(
@@ -194,6 +232,7 @@ async def _tell(limit: _Limit, level: str, agent_id: str | None, execution_id: i
                     "bound": float(limit.bound),
                     "used": float(limit.used),
                     "period": limit.period,
+                    **more,
                 },
             )
     return bool(first)

@@ -22,6 +22,7 @@ from aether.llm import prompts
 from aether.memory.store import remember
 from aether.models import Agent, Project, TaskDefinition, TaskExecution
 from aether.rendering import is_blank
+from aether.spending import Usage
 from aether.vocabulary import MemoryScope
 
 log = logging.getLogger(__name__)
@@ -80,11 +81,13 @@ async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefin
     project = await Project.get_or_none(id=execution.project_id)
     if project is None:
         return
-    await limits.check(task=None, agent=agent, project=project, lease=None)
+    models = asking.models(
+        settings, agent.model if agent else None, agent.fallback_models if agent else ()
+    )
     reply = await asking.ask(
         settings,
-        models=asking.models(
-            settings, agent.model if agent else None, agent.fallback_models if agent else ()
+        models=await limits.check(
+            settings, models, task=None, agent=agent, project=project, lease=None
         ),
         messages=prompts.summary_messages(
             await _said(execution), execution.answer or "", nonce=secrets.token_hex(8)
@@ -133,20 +136,6 @@ async def _said(execution: TaskExecution) -> Sequence[Mapping[str, Any]]:
     return [json.loads(one["message"]) for one in stored]
 
 
-async def _count(execution: TaskExecution, usage: Any) -> None:
+async def _count(execution: TaskExecution, usage: Usage) -> None:
     async with transaction():
-        await rows(
-            """UPDATE task_execution SET llm_calls = llm_calls + 1,
-                 prompt_tokens = prompt_tokens + $2, completion_tokens = completion_tokens + $3,
-                 cost_usd = cost_usd + $4 WHERE id = $1""",
-            execution.id, usage.prompt_tokens, usage.completion_tokens, usage.cost_usd,
-        )  # fmt: skip
-        await spending.add(
-            agent_id=execution.agent_id,
-            task_id=execution.task_id,
-            project_id=execution.project_id,
-            model=usage.model,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_usd=usage.cost_usd,
-        )
+        await spending.add_to_execution(execution.id, usage)

@@ -1,9 +1,10 @@
-"""What the aside does for the web process: remote embeddings."""
+"""What the aside does for the web process: remote embeddings, and what LiteLLM knows of prices."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from aether.config import Settings
+from aether.llm import prices
 from aether.llm.embed import Vector, embedder
 
 
@@ -16,3 +17,8 @@ async def describe_embedder(settings: Settings, _: Mapping[str, Any]) -> dict[st
 async def embed_texts(settings: Settings, arguments: Mapping[str, Any]) -> list[Vector]:
     """A vector for each of ``texts``."""
     return await (await embedder(settings)).embed(arguments["texts"])
+
+
+async def unpriced_models(settings: Settings, arguments: Mapping[str, Any]) -> list[str]:
+    """Those of ``models`` whose price is not known."""
+    return await prices.unpriced(settings, arguments["models"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, UpstreamError
 from aether.llm import chat, provider, window
 from aether.llm.chat import Reply
+from aether.spending import Usage
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ async def ask(
     room: Room | None = None,
     on_text: Callable[[str], None] | None = None,
     on_again: Callable[[], None] | None = None,
+    on_broken_off: Callable[[Usage], Awaitable[None]] | None = None,
+    before_next: Callable[[], Awaitable[object]] | None = None,
 ) -> Reply:
     """One reply, from the first of ``models`` that gives one; each is asked once.
 
@@ -53,6 +56,8 @@ async def ask(
         room: what earlier calls have met, and this one adds to: a prompt that was too long is
             not sent in its length again.
         on_again: called before every further attempt: what ``on_text`` has heard is void.
+        on_broken_off: hears what each call has used that broke off.
+        before_next: called before each model but the first; what it raises is the end.
 
     Raises:
         NotConfiguredError, UpstreamError: none gave one; what the first of them met. Where that
@@ -60,8 +65,11 @@ async def ask(
     """
     met: list[AetherError] = []
     for model in models:
-        if met and on_again is not None:
-            on_again()
+        if met:
+            if before_next is not None:
+                await before_next()
+            if on_again is not None:
+                on_again()
         try:
             return await _fitted(
                 settings,
@@ -72,6 +80,7 @@ async def ask(
                 timeout=timeout,
                 on_text=on_text,
                 on_again=on_again,
+                on_broken_off=on_broken_off,
             )
         except (NotConfiguredError, UpstreamError) as error:
             if len(models) > 1:

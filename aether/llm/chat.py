@@ -2,20 +2,19 @@
 
 import asyncio
 import json
-import math
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
 from aether.config import Settings
-from aether.errors import AetherError, NotConfiguredError, UpstreamError
-from aether.llm import provider, streaming
+from aether.errors import NotConfiguredError, UpstreamError
+from aether.llm import provider, streaming, usage
 from aether.redact import Mask
 from aether.rendering import clean, is_blank
+from aether.spending import Usage
 
 LONGEST_ID: Final = 100
 LONGEST_REFUSAL: Final = 300
@@ -45,16 +44,6 @@ class ToolCall:
     id: str
     name: str
     arguments: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What one call cost; zero where the provider does not say or the price is not known."""
-
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: Decimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +91,7 @@ async def complete(
     tools: Sequence[Mapping[str, Any]] | None,
     timeout: float,
     on_text: Callable[[str], None] | None = None,
+    on_broken_off: Callable[[Usage], Awaitable[None]] | None = None,
 ) -> Reply:
     """One call of the model, sent once; whoever asked decides whether to ask again.
 
@@ -115,6 +105,8 @@ async def complete(
         on_text: hears the text of the reply as it is written, cleaned, in the event loop; what
             it raises is logged and changes nothing. Of a call that then fails it may have heard
             the beginning. The reply is the same as without.
+        on_broken_off: hears what a call has used of which ``on_text`` may have heard the
+            beginning and that then fails, or is cancelled. It must see to it that it ends soon.
 
     Raises:
         NotConfiguredError: no model, no key, or the key was refused (401, 403); names the setting.
@@ -134,18 +126,23 @@ async def complete(
         **({"tools": deepcopy(offered)} if offered else {}),
     }
     mask = Mask(settings)
-    failed: AetherError
+    came = streaming.Came()
+    failed: BaseException
     try:
         async with asyncio.timeout(timeout):
             if on_text is None:
                 answer = await library.acompletion(**arguments)
             else:
-                answer = await streaming.completion(library, target, arguments, on_text, mask)
+                answer = await streaming.completion(library, target, arguments, on_text, mask, came)
     except provider.failures() as error:
         failed = provider.failure(error, target, settings)
+    except (UpstreamError, asyncio.CancelledError) as error:
+        failed = error
     else:
         used = {call["id"] for one in messages for call in one.get("tool_calls") or ()}
-        return _read(library, answer, target, mask, used)
+        return await _read(settings, answer, target, arguments, mask, used)
+    if came.chunks and on_broken_off is not None:
+        await on_broken_off(await usage.of_broken_off(settings, target, arguments, came))
     raise failed  # outside of the except: the cause, secrets and all, is not chained to it
 
 
@@ -179,7 +176,14 @@ def _taken_back(message: Mapping[str, Any], target: provider.Target) -> dict[str
     return told
 
 
-def _read(library: Any, answer: Any, target: provider.Target, mask: Mask, used: Set[str]) -> Reply:
+async def _read(
+    settings: Settings,
+    answer: Any,
+    target: provider.Target,
+    arguments: Mapping[str, Any],
+    mask: Mask,
+    used: Set[str],
+) -> Reply:
     choices = getattr(answer, "choices", None)
     if not choices:
         raise UpstreamError(f"the model {target.name!r} answered without a choice")
@@ -200,7 +204,7 @@ def _read(library: Any, answer: Any, target: provider.Target, mask: Mask, used: 
     return Reply(
         text=text,
         tool_calls=calls,
-        usage=_usage(library, answer, target),
+        usage=await usage.of_reply(settings, target, arguments, answer),
         message=message,
         ending=_ending(finish, getattr(said, "refusal", None), mask),
         left_out=max(len(told) - MOST_CALLS, 0),
@@ -301,34 +305,3 @@ def _is_object(arguments: str | None) -> bool:
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
-
-
-def _usage(library: Any, answer: Any, target: provider.Target) -> Usage:
-    told = getattr(answer, "usage", None)
-    prompt = _count(getattr(told, "prompt_tokens", None))
-    completion = _count(getattr(told, "completion_tokens", None))
-    model = clean(str(getattr(answer, "model", None) or "")).removeprefix("custom_openai/")
-    return Usage(
-        model=(model or target.name)[:200],
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cost_usd=_cost(library, answer, target, prompt, completion),
-    )
-
-
-def _count(value: Any) -> int:
-    return min(max(value, 0), 10**12) if isinstance(value, int) else 0
-
-
-def _cost(
-    library: Any, answer: Any, target: provider.Target, prompt: int, completion: int
-) -> Decimal:
-    """What LiteLLM or its proxy says; else the list price of a model of that name, else 0."""
-    cost = getattr(answer, "_hidden_params", {}).get("response_cost")
-    if not isinstance(cost, (int, float)):
-        price = library.model_cost.get(target.name, {})
-        cost = prompt * (price.get("input_cost_per_token") or 0)
-        cost += completion * (price.get("output_cost_per_token") or 0)
-    if not math.isfinite(cost) or cost < 0:
-        return Decimal(0)
-    return round(Decimal(str(min(cost, 10**6))), 8)

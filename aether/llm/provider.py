@@ -10,7 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -62,6 +62,7 @@ class Target:
     provider: str
     arguments: Mapping[str, Any] = field(repr=False)  # model, api_base, api_key
     key_setting: str
+    costs_nothing: bool = False  # by LiteLLM's list, whichever model it is
 
 
 @functools.cache
@@ -131,7 +132,8 @@ def _target(settings: Settings, name: str, *, setting: str, compatible: str) -> 
         # tools into a prompt; Ollama's OpenAI form does neither.
         base = server_base(os.environ.get("OLLAMA_API_BASE") or OLLAMA)
         key = os.environ.get("OLLAMA_API_KEY") or NO_KEY
-        return _compatible(name, compatible, model, base, key, "OLLAMA_API_KEY")
+        target = _compatible(name, compatible, model, base, key, "OLLAMA_API_KEY")
+        return replace(target, costs_nothing=True)
     missing = [
         one for one in library.validate_environment(name)["missing_keys"] if not os.environ.get(one)
     ]

@@ -9,10 +9,12 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from aether.errors import UpstreamError
 from aether.llm.pieces import Calls, Hearing
+from aether.llm.prices import TOLD
 from aether.llm.provider import Target, failures
 from aether.redact import Mask
 from aether.rendering import clean
@@ -44,16 +46,31 @@ _STREAM: Final = re.compile(
 _ways: dict[tuple[str, str], Way] = {}
 
 
+@dataclass
+class Came:
+    """What has come of a stream: LiteLLM's own chunks, and whether the last said that it was it."""
+
+    chunks: list[Any] = field(default_factory=list)
+    has_end: bool = False
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether the server has told of its usage; LiteLLM passes that on at the end only."""
+        return any(getattr(one, "usage", None) for one in self.chunks)
+
+
 async def completion(
     library: Any,
     target: Target,
     arguments: Mapping[str, Any],
     on_text: Callable[[str], None],
     mask: Mask | None = None,
+    came: Came | None = None,
 ) -> Any:
     """LiteLLM's answer to ``arguments``, its text told to ``on_text`` in pieces as it comes.
 
-    ``mask`` takes secrets out of what is heard.
+    ``mask`` takes secrets out of what is heard. ``came`` is told what has come, also where the call
+    then fails.
 
     A server that refuses to stream is asked once more without it, and from then on so at once; it
     has done no work by then. ``on_text`` is called in the event loop; what it raises is logged.
@@ -65,6 +82,7 @@ async def completion(
     """
     server = (str(target.arguments.get("api_base", "")), target.name)
     hearing = Hearing(on_text, mask)
+    came = came or Came()
     way = _ways.get(server, "whole")
     while True:
         try:
@@ -72,7 +90,7 @@ async def completion(
                 answer = await library.acompletion(**arguments)
                 hearing.hear(_content(answer))
             else:
-                answer = await _streamed(library, arguments, hearing, way)
+                answer = await _streamed(library, arguments, hearing, way, came)
         except failures() as error:
             simpler = None if hearing.has_content else _simpler(error, way)
             if simpler is None:
@@ -111,7 +129,9 @@ def _simpler(error: Exception, way: Way) -> Way | None:
     return "not at all" if _STREAM.search(text) else None
 
 
-async def _streamed(library: Any, arguments: Mapping[str, Any], hearing: Hearing, way: Way) -> Any:
+async def _streamed(
+    library: Any, arguments: Mapping[str, Any], hearing: Hearing, way: Way, came: Came
+) -> Any:
     options = {"stream_options": {"include_usage": True}} if way == "whole" else {}
     stream = await library.acompletion(**arguments, stream=True, **options)
     try:
@@ -123,16 +143,22 @@ async def _streamed(library: Any, arguments: Mapping[str, Any], hearing: Hearing
         if _is_cut(stream, response):
             raise UpstreamError("the model's stream ended before its end")
     finally:
+        came.chunks = list(getattr(stream, "chunks", ()))
+        came.has_end = _has_end(stream)
         with suppress(*failures()):
             await stream.aclose()
-    return _put_together(library, arguments, chunks, calls, hearing)
+    return _put_together(library, chunks, calls, hearing, has_usage=came.has_usage)
 
 
 def _is_cut(stream: Any, response: Any) -> bool:
     """Whether the server never said that it had finished; LiteLLM makes that up for some."""
+    tells = response is not None or stream.custom_llm_provider in PROVIDERS_WITH_AN_END
+    return tells and not _has_end(stream)
+
+
+def _has_end(stream: Any) -> bool:
     told = ("received_finish_reason", "received_any_finish_reason", "intermittent_finish_reason")
-    has_end = response is not None or stream.custom_llm_provider in PROVIDERS_WITH_AN_END
-    return has_end and not any(getattr(stream, one, None) for one in told)
+    return any(getattr(stream, one, None) for one in told)
 
 
 async def _read(library: Any, stream: Any, hearing: Hearing) -> tuple[list[Any], Calls]:
@@ -179,48 +205,33 @@ async def _next(library: Any, stream: Any, seconds: float | None) -> Any:
 
 
 def _put_together(
-    library: Any,
-    arguments: Mapping[str, Any],
-    chunks: Sequence[Any],
-    calls: Calls,
-    hearing: Hearing,
+    library: Any, chunks: Sequence[Any], calls: Calls, hearing: Hearing, *, has_usage: bool
 ) -> Any:
     """The chunks as one answer; tool calls as we read them, which LiteLLM joins by index alone."""
     if not chunks:
         raise UpstreamError("the model answered without a choice")
-    answer = library.stream_chunk_builder(list(chunks), messages=arguments["messages"])
+    answer = library.stream_chunk_builder(list(chunks))
     if answer is None or not answer.choices:
         raise UpstreamError("the model answered without a choice")
     message = answer.choices[0].message
     message.tool_calls = calls.told() or None
     message.content = hearing.whole if hearing.has_content else None
-    hidden = getattr(chunks[0], "_hidden_params", {})
-    told = next((one for one in map(_model, chunks) if one), None)
-    if told:
-        answer.model = told
-    _price(library, answer, arguments, hidden.get("additional_headers") or {})
+    answer.model = told_model(chunks) or answer.model
+    if not has_usage:
+        answer.usage = None  # what is there LiteLLM has counted, without the tools
+    _keep_headers(answer, getattr(chunks[0], "_hidden_params", {}).get("additional_headers"))
     return answer
 
 
-def _model(chunk: Any) -> str | None:
+def told_model(chunks: Sequence[Any]) -> str | None:
     """The model as the server names it, which LiteLLM's chunks replace by what was asked for."""
-    told = getattr(chunk, "_hidden_params", {}).get("provider_response_model")
-    return told if isinstance(told, str) else None
+    told = (getattr(one, "_hidden_params", {}).get("provider_response_model") for one in chunks)
+    return next((one for one in told if isinstance(one, str) and one), None)
 
 
-def _price(
-    library: Any, answer: Any, arguments: Mapping[str, Any], headers: Mapping[str, Any]
-) -> None:
-    """Put the cost where the plain call has it: what the server says, else LiteLLM's own sum."""
-    told = getattr(getattr(answer, "usage", None), "cost", None)
-    told = headers.get("llm_provider-x-litellm-response-cost", told)
-    try:
-        cost = float(told) if told is not None else None
-        if cost is None and "api_base" not in arguments:
-            cost = library.completion_cost(completion_response=answer, model=arguments["model"])
-    except Exception:  # noqa: BLE001 # a model without a known price: Exception itself is raised
-        cost = None
-    answer._hidden_params["response_cost"] = cost  # noqa: SLF001 # where LiteLLM keeps it
+def _keep_headers(answer: Any, headers: Mapping[str, Any] | None) -> None:
+    """Put the server's headers where the plain call has them: one may tell the cost."""
+    answer._hidden_params["additional_headers"] = headers or {}  # noqa: SLF001 # LiteLLM's place
 
 
 def _unstreamed(library: Any, body: bytes, headers: Mapping[str, str], hearing: Hearing) -> Any:
@@ -234,10 +245,7 @@ def _unstreamed(library: Any, body: bytes, headers: Mapping[str, str], hearing: 
         return answer
     hearing.hear(_content(answer))
     answer.choices[0].message.content = hearing.whole if hearing.has_content else None
-    _price(
-        library, answer, {"api_base": ""},
-        {"llm_provider-x-litellm-response-cost": headers.get("x-litellm-response-cost")},
-    )  # fmt: skip
+    _keep_headers(answer, {TOLD: headers.get("x-litellm-response-cost")})
     return answer
 
 

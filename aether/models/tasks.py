@@ -87,6 +87,7 @@ class TaskExecution(Model):
     prompt_tokens = fields.BigIntField(default=0)
     completion_tokens = fields.BigIntField(default=0)
     cost_usd = fields.DecimalField(16, 8, default=0)
+    unpriced_calls = fields.IntField(default=0, db_default=0)  # not in the cost
     created_at = fields.DatetimeField(auto_now_add=True)
     started_at = fields.DatetimeField(null=True)
     finished_at = fields.DatetimeField(null=True)
@@ -119,6 +120,7 @@ class ExecutionMessage(Model):
     prompt_tokens = fields.BigIntField(default=0)
     completion_tokens = fields.BigIntField(default=0)
     cost_usd = fields.DecimalField(16, 8, default=0)
+    unpriced = fields.BooleanField(default=False, db_default=False)  # its price was not known
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

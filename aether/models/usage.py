@@ -17,6 +17,10 @@ class UsageDay(Model):
     prompt_tokens = fields.BigIntField(default=0)
     completion_tokens = fields.BigIntField(default=0)
     cost_usd = fields.DecimalField(20, 8, default=0)
+    # of the calls: whose price was not known, so that the cost is without them
+    unpriced_calls = fields.BigIntField(default=0, db_default=0)
+    # of the calls: whose tokens the provider did not tell, so that we counted them
+    estimated_calls = fields.BigIntField(default=0, db_default=0)
 
     class Meta:
         table = "usage_day"  # unique over its five names, nulls too: migration 0010
@@ -31,7 +35,7 @@ class LimitNotice(Model):
     of = fields.CharField(200)  # "agent pm_sarah"
     limit = fields.CharField(64)  # the field's name
     period = fields.CharField(64)  # a day, a month, or an execution's run; then the bound
-    level = fields.CharField(8)  # near, reached
+    level = fields.CharField(8)  # near, reached, unpriced
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:

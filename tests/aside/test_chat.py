@@ -69,6 +69,7 @@ def test_a_chat_is_answered_and_the_web_process_stays_small(
         "cost_usd": 0.0,
         "tool_calls": [],
         "withheld": [],
+        "unpriced_calls": 1,
     }
     assert told.endswith(f"event: done\ndata: {plain.text}\n\n")
     assert calls_made(process) == 2

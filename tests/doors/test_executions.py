@@ -46,6 +46,7 @@ async def test_an_execution_is_told_with_its_reason_its_answer_and_its_usage(doo
             "completion_tokens": 5,
             "total_tokens": 2**40 + 5,
             "cost_usd": 0.0038,
+            "unpriced_calls": 0,
         },
         "cancel_requested": False,
     }
@@ -71,6 +72,7 @@ async def test_an_execution_is_told_with_the_exact_prompt_of_its_current_run(doo
             "prompt_tokens": 0,
             "completion_tokens": 0,
             "cost_usd": 0.0,
+            "unpriced": False,
         },
         {
             "position": 1,
@@ -79,6 +81,7 @@ async def test_an_execution_is_told_with_the_exact_prompt_of_its_current_run(doo
             "prompt_tokens": 1,
             "completion_tokens": 0,
             "cost_usd": 0.0,
+            "unpriced": False,
         },
     ]
 

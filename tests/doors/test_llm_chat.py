@@ -94,6 +94,7 @@ async def test_the_references_example_is_answered_in_the_agents_voice(
         "cost_usd": 0.5,
         "tool_calls": [],
         "withheld": [],
+        "unpriced_calls": 0,
     }
     prompt = (
         "We build an API.\n\nYou are Leo.\n\n## Who you are\n\nYou care.\n\n"
@@ -214,7 +215,7 @@ async def test_usage_and_audit_tell_of_each_call(doors: Doors, model: ScriptedMo
     assert leo == {
         "agent_id": "ta_leo", "tasks": 1, "tasks_completed": 1, "tasks_failed": 0, "llm_calls": 3,
         "tool_calls": 0, "prompt_tokens": 25, "completion_tokens": 4, "total_tokens": 29,
-        "cost_usd": 0.5,
+        "cost_usd": 0.5, "unpriced_calls": 0,
     }  # fmt: skip
     assert (nobody["agent_id"], nobody["tasks"], nobody["llm_calls"]) == (None, 0, 1)
     assert await doors.get("/api/usage?until=2020-01-01T00:00:00Z") == []
@@ -319,7 +320,9 @@ async def test_a_stream_that_breaks_ends_in_an_error_event(
     assert "".join(one["text"] for _, one in texts) == "one two "
     assert name == "error"
     assert "The model broke down." in data["error"]
-    assert await count("llm_call") == 0
+    assert await rows("SELECT kind, completion_tokens FROM llm_call") == [
+        {"kind": "broken_off", "completion_tokens": 3}
+    ]
 
 
 async def test_without_a_model_the_settings_are_named_and_the_rest_works(database: str) -> None:
@@ -526,7 +529,8 @@ async def test_leaving_a_stream_ends_the_call_of_the_model_and_frees_its_place(
         await events.aclose()
 
     await until(lambda: all(call.ended_at is not None for call in model.calls))
-    assert await count("llm_call") == 0
+    kept = await rows("SELECT kind, completion_tokens FROM llm_call")
+    assert {(one["kind"], one["completion_tokens"]) for one in kept} <= {("broken_off", 0)}
 
 
 async def test_what_the_model_has_answered_is_counted_when_the_client_has_gone(
@@ -576,7 +580,7 @@ async def test_an_answer_is_not_withheld_when_it_cannot_be_recorded(
     told = await doors.post("/api/llm/chat", said(), 200)
 
     assert told["message"]["content"] == "Understood."
-    assert "a chat's usage could not be stored" in caplog.text
+    assert "usage could not be stored: ConnectionRefusedError('no database')" in caplog.text
 
 
 async def test_the_document_shows_the_chat(doors: Doors) -> None:

@@ -23,10 +23,11 @@ async def test_usage_is_told_for_each_agent_and_numbers_do_not_end_at_64_bits(do
 
     assert answer.text == (
         '[{"agent_id":"pm_sarah","tasks":1,"tasks_completed":1,"tasks_failed":0,"llm_calls":0,'
-        '"tool_calls":0,"prompt_tokens":1,"completion_tokens":0,"total_tokens":1,"cost_usd":0.0},'
+        '"tool_calls":0,"prompt_tokens":1,"completion_tokens":0,"total_tokens":1,"cost_usd":0.0,'
+        '"unpriced_calls":0},'
         '{"agent_id":"ta_leo","tasks":3,"tasks_completed":1,"tasks_failed":1,"llm_calls":6,'
         f'"tool_calls":3,"prompt_tokens":{3 * most},"completion_tokens":{3 * most},'
-        f'"total_tokens":{6 * most},"cost_usd":0.0114}}]'
+        f'"total_tokens":{6 * most},"cost_usd":0.0114,"unpriced_calls":0}}]'
     )
 
 

@@ -45,7 +45,7 @@ async def test_usage_is_told_apart_by_what_is_asked(doors: Doors) -> None:
     assert by_day[0] == {
         "day": "2026-02-18", "agent_id": None, "task_id": None, "project_id": None, "model": None,
         "llm_calls": 6, "prompt_tokens": 300, "completion_tokens": 60, "total_tokens": 360,
-        "cost_usd": 1.875,
+        "cost_usd": 1.875, "unpriced_calls": 0, "estimated_calls": 0,
     }  # fmt: skip
     assert column(by_agent, "agent_id") == ["pm_sarah", "ta_leo", None]
     assert [(one["day"], one["model"]) for one in by_both] == [

@@ -20,6 +20,7 @@ from aether.demo.serving import serving
 from aether.errors import NotConfiguredError, UpstreamError
 from aether.llm import chat
 from aether.llm.provider import server_base
+from aether.spending import Usage
 from tests.llm.conftest import KEY, settings_of
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello."}]
@@ -52,9 +53,7 @@ async def test_a_text_comes_with_its_usage_and_a_message_for_the_history(
     assert reply == chat.Reply(
         text="Two charges.",
         tool_calls=(),
-        usage=chat.Usage(
-            model="scripted", prompt_tokens=120, completion_tokens=7, cost_usd=Decimal(0)
-        ),
+        usage=Usage(model="scripted", prompt_tokens=120, completion_tokens=7, cost_usd=None),
         message={"role": "assistant", "content": "Two charges."},
     )
     assert model.requests == [{"model": "scripted", "messages": HELLO}]

@@ -2,6 +2,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from aether.demo.model import Reply, ScriptedModel, ToolCallScript
 from aether.demo.serving import serving
 from aether.errors import NotConfiguredError, UpstreamError
 from aether.llm import chat, streaming
+from aether.spending import Usage
 from tests.llm.conftest import KEY, settings_of, until
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello."}]
@@ -120,7 +122,7 @@ async def test_the_list_price_is_the_cost_of_a_stream_too(
 
     reply = await ask(settings, [], model="gpt-4o")
 
-    assert reply.usage == chat.Usage(
+    assert reply.usage == Usage(
         model="gpt-4o", prompt_tokens=1_000, completion_tokens=100, cost_usd=Decimal("0.0035")
     )
 
@@ -472,10 +474,9 @@ ANTHROPIC_EVENTS = (
 )
 
 
-async def ask_anthropic(
-    monkeypatch: pytest.MonkeyPatch, events: Sequence[str], heard: list[str]
-) -> chat.Reply:
-    """One streamed call, answered with these events by a server of Anthropic's form."""
+@contextmanager
+def anthropic(monkeypatch: pytest.MonkeyPatch, events: Sequence[str]) -> Iterator[Settings]:
+    """Settings for a server of Anthropic's form that answers with these events."""
     lines = [f"event: x\ndata: {event}\n\n" for event in events]
 
     async def answer(request: Request) -> Response:
@@ -485,8 +486,15 @@ async def ask_anthropic(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-SECRET0001")
     with serving(Starlette(routes=[Route("/v1/messages", answer, methods=["POST"])])) as url:
         monkeypatch.setenv("ANTHROPIC_API_BASE", url)
+        yield settings_of(llm_model="anthropic/claude-sonnet-4-5")
+
+
+async def ask_anthropic(
+    monkeypatch: pytest.MonkeyPatch, events: Sequence[str], heard: list[str]
+) -> chat.Reply:
+    """One streamed call, answered with these events."""
+    with anthropic(monkeypatch, events) as settings:
         try:
-            settings = settings_of(llm_model="anthropic/claude-sonnet-4-5")
             return await ask(settings, heard, tools=TOOLS)
         finally:
             await chat.close()

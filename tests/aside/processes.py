@@ -13,6 +13,8 @@ from typing import Final
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from tests.e2e.system import wait_for
+
 LITELLM: Final = "_tiktoken"
 """LiteLLM's import maps this library; no other package of ours does."""
 
@@ -69,9 +71,9 @@ def web(database_url: str, folder: Path, **settings: str) -> Iterator[Web]:
 
 
 def _listening(child: "subprocess.Popen[bytes]", log: Path) -> str:
-    with log.open() as lines:
-        while child.poll() is None:
-            found = re.search(r"listening on (http://127.0.0.1:\d+)$", lines.readline())
-            if found:
-                return found[1]
-    raise AssertionError(log.read_text())
+    def address() -> str | None:
+        assert child.poll() is None, log.read_text()
+        found = re.search(r"listening on (http://127.0.0.1:\d+)\n", log.read_text())
+        return found[1] if found else None
+
+    return wait_for(address, seconds=60, what=f"a web process; its log: {log}")

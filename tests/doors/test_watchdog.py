@@ -8,6 +8,7 @@ import pytest
 from aether.config import Settings
 from aether.db import rows
 from tests.doors.calls import Door, column, insert, without
+from tests.filling import fill_table
 
 MINUTE = "2026-02-18 10:00:00+00"
 
@@ -134,10 +135,11 @@ async def test_a_page_far_down_two_hundred_thousand_entries_is_whole_and_no_more
     door: Door,
 ) -> None:
     switch_on(door)
-    await rows(
+    await fill_table(
+        "watchdog_entry",
         """INSERT INTO watchdog_entry (level, component, message, message_hash, minute)
            SELECT 'error', 'worker', 'execution ' || n || ' failed', n::text, now()
-           FROM generate_series(1, 200000) AS n"""
+           FROM generate_series(1, 200000) AS n""",
     )
 
     async with asyncio.timeout(20):  # a limit, not a measure: bench/ measures

@@ -16,6 +16,7 @@ from aether.engine import sweep as stage
 from aether.queue import Job, Queue
 from tests.conftest import make_database
 from tests.fakes import RecordingQueue
+from tests.filling import fill_table
 
 HISTORY = """
 INSERT INTO task_execution (delivery_id, task_id, canonical_trigger, source, status, agent_id,
@@ -40,7 +41,7 @@ def long_history(postgres: Postgres) -> str:
     async def made() -> str:
         url = await make_database(postgres, "long_history")
         async with pool(url, size=1):
-            await rows(HISTORY)
+            await fill_table("task_execution", HISTORY)
             await rows("ANALYZE task_execution")
         return url
 

@@ -341,7 +341,10 @@ async def test_what_is_no_mcp_server_is_told_in_words(
     assert "sk-secret" not in str(error)
 
 
-async def test_an_sse_server_that_names_another_host_for_messages_is_left() -> None:
+async def test_an_sse_server_that_names_another_host_for_messages_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mcp, "HANDSHAKE_SECONDS", 0.5)
     event = b"event: endpoint\ndata: http://169.254.169.254/messages\n\n"
     with serving(answer(200, event, {"content-type": "text/event-stream"})) as url:
         error = await failed(endpoint(f"{url}/sse", SSE))

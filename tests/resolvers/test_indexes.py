@@ -18,6 +18,7 @@ from resolvers import audit, deliveries, executions, memory, tools, watchdog
 from resolvers.fields import Page
 from resolvers.windows import Window
 from tests.fakes import RecordingQueue
+from tests.filling import fill_table
 from tests.plans import kept, read_whole
 
 ROWS: Final = 20_000
@@ -106,7 +107,7 @@ async def test_every_choice_of_filters_is_read_by_an_index(database: str, table:
     settings = Settings.from_environment({"WATCHDOG_ENABLED": "true"})
     model, listed, sliced, values = LISTS[table]
     table = table.partition(" ")[0]
-    await rows(FILLED[table])
+    await fill_table(table, FILLED[table])
     await rows(f"ANALYZE {table}")
     [made] = await rows("SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now")
     minutes = DEEP * 60_000_000

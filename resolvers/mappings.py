@@ -68,6 +68,15 @@ class NewTriggerMapping(Input):
     min_association: AtLeast | None = None
 
 
+class TriggerMappingChanges(Input):
+    """What to change of a trigger-task mapping, its gates above all; what is absent stays."""
+
+    canonical_trigger: CanonicalTrigger = ABSENT
+    task_id: KeyRef = ABSENT
+    condition: Program | None = ABSENT
+    min_association: AtLeast | None = ABSENT
+
+
 class TriggerMappingFilter(All):
     """Which trigger-task mappings."""
 
@@ -147,14 +156,31 @@ async def create_trigger_mapping(new: NewTriggerMapping) -> TriggerTaskMapping:
     text = f"mapping of {new.canonical_trigger!r} to task {new.task_id!r} already exists"
     with unique(text):
         async with transaction():
-            # The lock makes a deletion of the task wait, so that no mapping is left behind.
-            task = await row(
-                "SELECT 1 FROM task_definition WHERE id = $1 FOR KEY SHARE", new.task_id
-            )
-            if task is None:
-                raise InvalidInputError("task_id", f"task {new.task_id!r} does not exist")
+            await _check_task(new.task_id)
             mapping = await TriggerTaskMapping.create(**new.model_dump())
             await _record("created", "trigger", mapping.id, as_given(mapping, NewTriggerMapping))
+    return mapping
+
+
+async def update_trigger_mapping(id: int, changes: TriggerMappingChanges) -> TriggerTaskMapping:
+    """Change what a trigger starts, or what may hold it back; counts for the next delivery.
+
+    Raises:
+        NotFoundError: there is no such mapping.
+        InvalidInputError: there is no such task, or jq cannot read the condition.
+        ConflictError: another mapping has this trigger start this task.
+    """
+    sent = changes.model_dump(exclude_unset=True)
+    if sent.get("condition") is not None:
+        await runtime().filters.check(sent["condition"], field="condition")
+    with unique("another mapping already has this canonical_trigger and task_id"):
+        async with transaction():
+            if "task_id" in sent:  # first: whoever deletes a task holds its row before its mappings
+                await _check_task(sent["task_id"])
+            mapping = await lock(TriggerTaskMapping, "mapping", id)
+            changed = await change(mapping, changes)
+            if changed:
+                await _record("updated", "trigger", id, changed)
     return mapping
 
 
@@ -239,6 +265,13 @@ async def delete_webhook_mapping(id: int) -> None:
 RULE_TAKEN: Final = (
     "webhook mapping with this source, event_type, jq_filter and canonical_trigger already exists"
 )
+
+
+async def _check_task(task_id: str) -> None:
+    """Hold the task until the transaction ends: its deletion waits, so that no mapping is left."""
+    task = await row("SELECT 1 FROM task_definition WHERE id = $1 FOR KEY SHARE", task_id)
+    if task is None:
+        raise InvalidInputError("task_id", f"task {task_id!r} does not exist")
 
 
 async def _check_programs(jq_filter: str | None, extract: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from resolvers.mappings import (
     NewTriggerMapping,
     NewWebhookMapping,
     SourceMappingFilter,
+    TriggerMappingChanges,
     TriggerMappingFilter,
     WebhookMappingChanges,
     WebhookMappingFilter,
@@ -57,6 +58,10 @@ async def list_trigger_mappings(call: Call) -> Any:
 
 async def create_trigger_mapping(call: Call) -> Any:
     return await mappings.create_trigger_mapping(call.body)
+
+
+async def update_trigger_mapping(call: Call) -> Any:
+    return await mappings.update_trigger_mapping(int_id(call, "id", "mapping"), call.body)
 
 
 async def delete_trigger_mapping(call: Call) -> Any:
@@ -165,6 +170,18 @@ OPS: Final = (
         errors=(409,),
         example=_TRIGGER,
         answer=_TRIGGER_SHOWN | _CREATED,
+    ),
+    Op(
+        "PUT",
+        "/api/tasks/triggers/{id}",
+        update_trigger_mapping,
+        summary="Change a mapping of a trigger to a task: its gates, for one",
+        tag=_TRIGGER_TAG,
+        body=TriggerMappingChanges,
+        out=TRIGGER_MAPPING,
+        errors=(409,),
+        example={"min_association": "COLLABORATOR"},
+        answer=_TRIGGER_SHOWN | {"min_association": "COLLABORATOR"} | _CREATED,
     ),
     Op(
         "DELETE",

@@ -89,6 +89,12 @@ class TriggerTaskMappingInput(mappings.NewTriggerMapping):
     pass
 
 
+@described_like(TriggerTaskMapping)
+@input_from_model(description="What to change of a trigger-task mapping; what is left out stays.")
+class TriggerTaskMappingChangesInput(mappings.TriggerMappingChanges):
+    pass
+
+
 @described_like(SourceEventMapping)
 @input_from_model(description="A source event mapping to create.")
 class SourceEventMappingInput(mappings.NewSourceMapping):
@@ -186,6 +192,20 @@ class Mutation:
         input: Annotated[TriggerTaskMappingInput, strawberry.argument(description="The mapping.")],
     ) -> TriggerTaskMapping | None:
         return rows.one(TriggerTaskMapping, await mappings.create_trigger_mapping(input))
+
+    @strawberry.mutation(
+        description="Change what a trigger starts, or the gates before it; fails as its creation "
+        "does."
+    )
+    async def trigger_task_mapping_update(
+        self,
+        id: MappingId,
+        changes: Annotated[
+            TriggerTaskMappingChangesInput, strawberry.argument(description="What to change.")
+        ],
+    ) -> TriggerTaskMapping | None:
+        changed = await mappings.update_trigger_mapping(row_id("mapping", id), changes)
+        return rows.one(TriggerTaskMapping, changed)
 
     @strawberry.mutation(description="Stop a trigger from starting a task. Gives the mapping's id.")
     async def trigger_task_mapping_delete(self, id: MappingId) -> strawberry.ID | None:

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from aether import watchdog
+from aether import audit, watchdog
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
@@ -97,7 +97,11 @@ PRUNED: Final = (
 
 
 async def _prune_history(days: int) -> None:
-    """In batches, so that no delete holds its locks for long; unfinished work is kept whole."""
+    """In batches, so that no delete holds its locks for long; unfinished work is kept whole.
+
+    The audit log, which cannot be deleted in any other way, tells how much of what has gone.
+    """
+    deleted: dict[str, int] = {}
     for table, column, condition in PRUNED:
         only = condition.format(table=table, column=column)
         while True:
@@ -110,5 +114,9 @@ async def _prune_history(days: int) -> None:
                           ORDER BY {column} LIMIT 5000) RETURNING id""",  # noqa: S608 # our own names
                     days,
                 )
+            if gone:
+                deleted[table] = deleted.get(table, 0) + len(gone)
             if len(gone) < 5000:
                 break
+    if deleted:
+        await audit.record("history.pruned", detail={"retention_days": days, "rows": deleted})

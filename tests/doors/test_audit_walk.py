@@ -162,6 +162,12 @@ async def test_every_write_at_rest_is_told_once_with_its_caller(walk: Walk) -> N
         {"canonical_trigger": "a.b", "task_id": "pm_analyze"},
         keep="trigger",
     )
+    await rest(
+        "PUT /api/tasks/triggers/{id}",
+        "mapping.updated",
+        {"min_association": "MEMBER"},
+        id=ids["trigger"],
+    )
     await rest("DELETE /api/tasks/triggers/{id}", "mapping.deleted", id=ids["trigger"])
     await rest("POST /api/tasks/sources", "mapping.created", SOURCE_EVENT, keep="source")
     await rest("DELETE /api/tasks/sources/{id}", "mapping.deleted", id=ids["source"])
@@ -288,6 +294,11 @@ async def test_every_mutation_is_told_once_with_its_caller(walk: Walk) -> None:
         'triggerTaskMappingCreate(input: {canonicalTrigger: "issue.created", '
         'taskId: "pm_analyze"}) { id }',
         keep="trigger",
+    )
+    await ask(
+        "triggerTaskMappingUpdate",
+        "mapping.updated",
+        f"triggerTaskMappingUpdate({id_of('trigger')}, changes: {{minAssociation: NONE}}) {{ id }}",
     )
     await ask(
         "sourceEventMappingCreate",

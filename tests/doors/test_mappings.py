@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.doors.calls import PM_ANALYZE, Door, actions, column, count, counts, details, without
+from tests.doors.calls import (
+    PM_ANALYZE,
+    Door,
+    actions,
+    column,
+    count,
+    counts,
+    details,
+    issue_opened,
+    without,
+)
 
 TRIGGER = {"canonical_trigger": "issue.created", "task_id": "pm_analyze"}
 SOURCE = {
@@ -48,6 +58,85 @@ async def test_a_trigger_mapping_carries_its_gates(door: Door) -> None:
     created = await door.post("/api/tasks/triggers", TRIGGER | gates)
 
     assert without(created, "id") == TRIGGER | gates
+
+
+async def test_the_gates_of_a_trigger_mapping_are_changed_and_it_can_be_put_back(
+    door: Door,
+) -> None:
+    await door.post("/api/tasks", PM_ANALYZE)
+    created = await door.post("/api/tasks/triggers", TRIGGER | {"condition": "true"})
+    path = f"/api/tasks/triggers/{created['id']}"
+
+    assert await door.put(path, created) == created
+    put = await door.put(path, {"min_association": "COLLABORATOR", "condition": None})
+
+    assert put == created | {"min_association": "COLLABORATOR", "condition": None}
+    assert await door.get("/api/tasks/triggers") == [put]
+    assert await details("mapping.updated") == [
+        {
+            "kind": "trigger",
+            "mapping_id": created["id"],
+            "changed": ["condition", "min_association"],
+            "before": {"condition": "true", "min_association": None},
+            "after": {"condition": None, "min_association": "COLLABORATOR"},
+        }
+    ]
+
+
+async def test_a_changed_gate_counts_for_the_very_next_delivery(door: Door) -> None:
+    await door.post("/api/tasks", PM_ANALYZE)
+    await door.post("/api/tasks/sources", SOURCE)
+    created = await door.post("/api/tasks/triggers", TRIGGER)
+    open_ = await door.deliver(issue_opened(7))
+    await door.put(f"/api/tasks/triggers/{created['id']}", {"min_association": "MEMBER"})
+
+    held = await door.deliver(issue_opened(8))
+    member = await door.deliver(issue_opened(9, association="MEMBER"))
+
+    assert [one["status"] for one in (open_, held, member)] == ["accepted", "ignored", "accepted"]
+    told = await door.get(f"/api/deliveries/{held['delivery_id']}")
+    assert told["reason"] == (
+        "task pm_analyze held back: its author's association is NONE, MEMBER or closer is needed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"task_id": "nothing"}, "task_id: task 'nothing' does not exist"),
+        ({"condition": ".a |"}, "condition: is not a program that jq can read"),
+        ({"min_association": "FRIEND"}, "min_association: one of OWNER, MEMBER, COLLABORATOR, "
+         "CONTRIBUTOR, FIRST_TIME_CONTRIBUTOR, FIRST_TIMER, NONE"),
+        ({"canonical_trigger": None}, "canonical_trigger: must be text"),
+        ({"gate": 1}, "gate: unknown field"),
+    ],
+)  # fmt: skip
+async def test_a_change_of_a_trigger_mapping_that_is_not_valid_is_refused(
+    door: Door, change: dict[str, Any], text: str
+) -> None:
+    await door.post("/api/tasks", PM_ANALYZE)
+    created = await door.post("/api/tasks/triggers", TRIGGER)
+    path = f"/api/tasks/triggers/{created['id']}"
+
+    assert await door.refused("PUT", path, change, 400) == text
+
+    assert await door.get("/api/tasks/triggers") == [created]
+    assert await details("mapping.updated") == []
+    text = await door.refused("PUT", "/api/tasks/triggers/77", {}, 404)
+    assert text == "mapping 77 not found"
+
+
+async def test_a_trigger_mapping_cannot_become_one_that_there_is(door: Door) -> None:
+    for task in ("pm_analyze", "other"):
+        await door.post("/api/tasks", PM_ANALYZE | {"id": task})
+        created = await door.post("/api/tasks/triggers", TRIGGER | {"task_id": task})
+
+    text = await door.refused(
+        "PUT", f"/api/tasks/triggers/{created['id']}", {"task_id": "pm_analyze"}, 409
+    )
+
+    assert text == "another mapping already has this canonical_trigger and task_id"
+    assert column(await door.get("/api/tasks/triggers"), "task_id") == ["pm_analyze", "other"]
 
 
 @pytest.mark.parametrize(

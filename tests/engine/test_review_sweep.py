@@ -118,7 +118,13 @@ async def test_history_is_pruned_whole_and_unfinished_work_keeps_everything(data
            VALUES (9, 'github', 'github', 'i', 'i', 'push', 'ignored', '{}', '{}',
              now() - interval '40 days')"""
     )
+    await rows(
+        """INSERT INTO audit_entry (action, created_at) VALUES
+             ('agent.updated', now() - interval '40 days'),
+             ('agent.created', now() - interval '29 days')"""
+    )
 
+    await stage.prune(Settings.from_environment({"RETENTION_DAYS": "30"}))
     await stage.prune(Settings.from_environment({"RETENTION_DAYS": "30"}))
 
     for table, column in (
@@ -127,6 +133,15 @@ async def test_history_is_pruned_whole_and_unfinished_work_keeps_everything(data
     ):  # fmt: skip
         left = await rows(f"SELECT {column} AS id FROM {table} ORDER BY 1")  # noqa: S608
         assert [one["id"] for one in left] == [2, 3], table
+    kept = await rows("SELECT action, detail FROM audit_entry ORDER BY id")
+    assert [one["action"] for one in kept] == ["agent.created", "history.pruned"]
+    assert json.loads(kept[1]["detail"]) == {
+        "retention_days": 30,
+        "rows": {
+            "task_execution": 1, "execution_message": 1, "effect": 1, "delivery": 2,
+            "audit_entry": 1,
+        },
+    }  # fmt: skip
 
 
 async def test_the_scheduler_goes_on_after_an_error_that_nobody_foresaw() -> None:

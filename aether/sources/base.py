@@ -19,6 +19,7 @@ __all__ = [
     "Fetched",
     "Headers",
     "ItemChanges",
+    "KeyedSource",
     "LineComment",
     "NewItem",
     "NewReview",
@@ -309,6 +310,15 @@ class DescribingSource(CompletingSource, Protocol):
 
     def is_bare(self, event: SourceEvent) -> bool:
         """Whether ``complete`` would add what the item says; a run can do without."""
+        ...
+
+
+@runtime_checkable
+class KeyedSource(Source, Protocol):
+    """A platform that finds an item by its key alone, whatever project it is asked for."""
+
+    def is_of_project(self, project: str, key: str) -> bool:
+        """Whether a key that a model gave is known to be of that project; no I/O."""
         ...
 
 

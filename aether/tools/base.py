@@ -9,7 +9,7 @@ from aether.effects import Effects, Outcome
 from aether.errors import AetherError, ErrorCode
 from aether.events import Subject
 from aether.leases import Lease
-from aether.sources.base import Source
+from aether.sources.base import KeyedSource, Source
 from aether.vocabulary import EffectStatus, ToolReach
 
 
@@ -50,6 +50,9 @@ class ToolContext:
             return self.effects, self.subject
         if self.reach is not ToolReach.PROJECT:
             raise RefusedError(f"issue: this run may act on {self.subject.key} only, not on {key}")
+        place = self.subject.project
+        if isinstance(self.source, KeyedSource) and not self.source.is_of_project(place, key):
+            raise RefusedError(f"issue: {key[:100]} is no item of the project {place}")
         other = Subject(
             kind="issue",
             project=self.subject.project,

@@ -58,6 +58,10 @@ class Jira:
         """See ``aether.sources.jira.echo``."""
         return echo.echoes(event)
 
+    def is_of_project(self, project: str, key: str) -> bool:
+        """Whether ``PROJ-12`` is of ``PROJ``; an issue's number tells nothing."""
+        return shapes.project_of_key(key.upper()) == project.upper()
+
     async def read_item(self, client: Outbound, subject: Subject) -> Mapping[str, Any]:
         """The issue as it is now."""
         return await answer.read_item(client, subject)

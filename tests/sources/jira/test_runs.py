@@ -416,3 +416,33 @@ async def test_a_created_issue_whose_answer_was_lost_is_found_though_the_index_i
 
     assert done.status == "succeeded"
     assert sorted(world.jira.issues) == ["OPS-7", "OPS-8"]
+
+
+async def test_a_task_that_reaches_its_project_reaches_no_other_one(world: World) -> None:
+    await rows("UPDATE task_definition SET tool_reach = 'project'")
+    issue, execution_id = await world.opened()
+    beside = world.jira.open("Beside it.")
+    elsewhere = world.jira.open("Elsewhere.")
+    del world.jira.issues[elsewhere.key]
+    elsewhere.key = "SEC-1"
+    world.jira.issues["SEC-1"] = elsewhere
+    world.jira.webhooks.clear()
+
+    await world.work(
+        execution_id,
+        Reply.calls(
+            CALL("get_issue", {"issue": beside.key}),
+            CALL("get_issue", {"issue": "SEC-1"}),
+            CALL("get_issue", {"issue": elsewhere.id}),
+            CALL("add_labels", {"issue": "SEC-1", "labels": ["seen"]}),
+        ),
+        Reply.text("Done."),
+    )
+
+    ran = await ToolExecution.all().order_by("id")
+    assert [one.status for one in ran] == ["succeeded", "refused", "refused", "refused"]
+    assert ran[1].error == "issue: SEC-1 is no item of the project OPS"
+    assert elsewhere.labels == []
+    asked = [one for one in world.jira.asked if "SEC-1" in one or str(elsewhere.id) in one]
+    assert asked == []
+    assert issue.key == "OPS-7"

@@ -12,6 +12,7 @@ from pydantic.types import Strict
 
 from aether import aside, audit
 from aether.engine.chat import Answer, Asked, opening
+from aether.engine.chat_tools import CalledTool
 from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, RateLimitedError
 from aether.llm import ask as asking
@@ -84,8 +85,18 @@ class ChatTool:
 
 
 @dataclass(frozen=True)
+class ChatToolResult:
+    """What became of it; the next thing is another tool or a new reply."""
+
+    call: CalledTool
+
+
+@dataclass(frozen=True)
 class ChatAgain:
     """The reply is asked for once more: its text so far, since the last tool, is void."""
+
+
+ChatEvent = ChatText | ChatTool | ChatToolResult | ChatAgain | Answer
 
 
 class _Chats:
@@ -110,9 +121,7 @@ async def chat(new: NewChat) -> Answer:
         return Answer.from_json(await aside.call("llm.chat", asdict(asked)))
 
 
-async def chat_events(
-    new: NewChat,
-) -> AsyncGenerator[ChatText | ChatTool | ChatAgain | Answer, None]:
+async def chat_events(new: NewChat) -> AsyncGenerator[ChatEvent, None]:
     """The same in pieces, while it is written; the answer is the last. Close it to leave.
 
     Whoever only reads it to the end gets the same answer, and is told of the same errors.
@@ -130,12 +139,19 @@ async def check_chat(new: NewChat) -> None:
         await _speaker(new)
 
 
-def _event(piece: dict[str, Any]) -> ChatText | ChatTool | ChatAgain | Answer:
-    if "text" in piece:
-        return ChatText(piece["text"])
-    if "again" in piece:
-        return ChatAgain()
-    return ChatTool(piece["tool"]) if "tool" in piece else Answer.from_json(piece["answer"])
+def _event(piece: dict[str, Any]) -> ChatEvent:
+    [(kind, told)] = piece.items()
+    match kind:
+        case "text":
+            return ChatText(told)
+        case "tool":
+            return ChatTool(told)
+        case "called":
+            return ChatToolResult(CalledTool.from_json(told))
+        case "again":
+            return ChatAgain()
+        case _:
+            return Answer.from_json(told)
 
 
 @contextmanager

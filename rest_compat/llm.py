@@ -3,16 +3,19 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any, Final
 
 from aether.db import UNAVAILABLE
 from aether.errors import OUT_OF_REACH, AetherError
+from aether.vocabulary import ToolExecutionStatus
 from resolvers import llm
 from resolvers.fields import Flag
-from resolvers.llm import ChatAgain, ChatText, ChatTool, NewChat
+from resolvers.llm import ChatAgain, ChatText, ChatTool, ChatToolResult, NewChat
 from rest_compat.events import Event, EventStream, while_there
 from rest_compat.op import Call, Op
-from rest_compat.shapes import Shape
+from rest_compat.shapes import Shape, shaped
+from rest_compat.simulations import WithheldTool
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,16 @@ class ChatBody(NewChat):
 
 MESSAGE: Final = Shape("ChatAnswerMessage", role=(lambda _: "assistant", str), content=str)
 TOKENS: Final = Shape("ChatUsage", prompt_tokens=int, completion_tokens=int, total_tokens=int)
+CALLED: Final = Shape(
+    "ChatToolCall",
+    tool_execution_id=int | None,
+    tool=str,
+    arguments=Any,
+    status=ToolExecutionStatus,
+    error=str | None,
+    duration_ms=int,
+)
+Called: Any = CALLED.typed_dict  # so that mypy takes it for a type
 CHAT: Final = Shape(
     "ChatAnswer",
     agent_id=str | None,
@@ -32,6 +45,8 @@ CHAT: Final = Shape(
     message=(MESSAGE.encode, dict[str, str]),
     usage=(TOKENS.encode, dict[str, int]),
     cost_usd=float,
+    tool_calls=(lambda one: shaped([CALLED], one.tool_calls), list[Called]),
+    withheld=(lambda one: list(map(asdict, one.withheld)), list[WithheldTool]),
 )
 
 
@@ -43,7 +58,7 @@ async def chat(call: Call) -> Any:
 
 
 async def _events(new: NewChat) -> AsyncGenerator[Event, None]:
-    """``text`` and ``tool`` as they come, then ``done`` with the whole answer, or ``error``."""
+    """What comes on the way, then ``done`` with the whole answer, or ``error``."""
     try:
         async with aclosing(llm.chat_events(new)) as events:
             async for one in events:
@@ -63,6 +78,8 @@ def _event(told: Any) -> Event:
         return Event("text", {"text": told.text})
     if isinstance(told, ChatTool):
         return Event("tool", {"tool": told.tool})
+    if isinstance(told, ChatToolResult):
+        return Event("tool_result", CALLED.encode(told.call))
     if isinstance(told, ChatAgain):
         return Event("again", {})
     return Event("done", CHAT.encode(told))
@@ -78,12 +95,15 @@ _ANSWER: Final = {
     "message": {"role": "assistant", "content": "Any script that runs on the page can read it."},
     "usage": {"prompt_tokens": 120, "completion_tokens": 11, "total_tokens": 131},
     "cost_usd": 0.00041,
+    "tool_calls": [],
+    "withheld": [],
 }
 _STREAM: Final = {
     "schema": {
         "type": "string",
         "description": 'With `stream`: events `text` (`{"text"}`, a piece of a reply), `tool` '
-        '(`{"tool"}`, a tool is run; the text before it was not the answer), `again` (`{}`, '
+        '(`{"tool"}`, a tool is run; the text before it was not the answer), `tool_result` (what '
+        "became of it, as in `tool_calls`), `again` (`{}`, "
         "the reply is asked for once more; its text so far is void), and last either "
         '`done` (the answer as it comes without `stream`) or `error` (`{"error"}`, perhaps with '
         "`retry_after` in seconds). A comment comes where nothing else does for 15 seconds.",

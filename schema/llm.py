@@ -6,14 +6,29 @@ from typing import Annotated
 
 import strawberry
 
-from aether.engine.chat import Answer
 from resolvers import agents, llm
 from schema import rows
 from schema.agents import Agent
 from schema.arguments import described_like
 from schema.context import Info
+from schema.enums import ToolExecutionStatus
 from schema.inputs import input_from_model
-from schema.scalars import BigInt
+from schema.scalars import JSON, BigInt
+from schema.simulations import WithheldTool
+
+
+@strawberry.type(description="One tool call of a chat.")
+class LlmChatToolCall:
+    tool_execution_id: strawberry.ID | None = strawberry.field(
+        description="The id of its tool execution; null: it could not be stored."
+    )
+    tool: str = strawberry.field(description="The name that the model called.")
+    arguments: JSON | None = strawberry.field(
+        description="What the model gave; text where the tool does not take it or is not offered."
+    )
+    status: ToolExecutionStatus = strawberry.field(description="What became of it.")
+    error: str | None = strawberry.field(description="Why it failed or was refused.")
+    duration_ms: int = strawberry.field(description="How long it took, in milliseconds.")
 
 
 @strawberry.type(description="What the model said in the end, and what all its calls have cost.")
@@ -27,6 +42,12 @@ class LlmChat:
     completion_tokens: BigInt = strawberry.field(description="What the model wrote.")
     total_tokens: BigInt = strawberry.field(description="What the model read and wrote.")
     cost_usd: float = strawberry.field(description="What it cost, in US dollars; 0: not known.")
+    tool_calls: list[LlmChatToolCall] = strawberry.field(
+        description="The tools that it called on the way, in order."
+    )
+    withheld: list[WithheldTool] = strawberry.field(
+        description="With `useTools`: the tools that it was not offered; a call of one is refused."
+    )
 
     @strawberry.field(description="The agent; null: none was named, or it was deleted since.")
     async def agent(self, info: Info) -> Agent | None:
@@ -44,6 +65,9 @@ class LlmChatEvent:
     )
     tool: str | None = strawberry.field(
         description="A tool is run; the text before it was not the answer.", default=None
+    )
+    tool_result: LlmChatToolCall | None = strawberry.field(
+        description="What became of that tool's call.", default=None
     )
     again: bool | None = strawberry.field(
         description="True: the reply is asked for once more, of another model or shortened; its "
@@ -68,8 +92,10 @@ class LlmChatMessageInput(llm.ChatMessage):
     "characters together.",
     model="The model to ask; null: the agent's own, else LLM_MODEL.",
     use_memory="Whether memories near the user's last message are told to the model.",
-    use_tools="Whether the agent's tools that only look may be used: `recall`.",
-    project_id="The id of the project whose memories may be recalled; it need not exist.",
+    use_tools="Whether the agent's tools that only read may be used: `recall`, `get_issue` and "
+    "`list_comments` where `projectId` names a project, those of MCP servers.",
+    project_id="The id of the project whose memories may be recalled and whose items may be read; "
+    "it need not exist.",
     memory_scopes="Which memories may be recalled.",
 )
 @input_from_model(description="What to say to the model, and what it may know.")
@@ -101,11 +127,13 @@ class Subscription:
                 yield _event(one)
 
 
-def _event(told: llm.ChatText | llm.ChatTool | llm.ChatAgain | Answer) -> LlmChatEvent:
+def _event(told: llm.ChatEvent) -> LlmChatEvent:
     if isinstance(told, llm.ChatText):
         return LlmChatEvent(text=told.text)
     if isinstance(told, llm.ChatTool):
         return LlmChatEvent(tool=told.tool)
+    if isinstance(told, llm.ChatToolResult):
+        return LlmChatEvent(tool_result=rows.one(LlmChatToolCall, told.call))
     if isinstance(told, llm.ChatAgain):
         return LlmChatEvent(again=True)
     return LlmChatEvent(answer=rows.one(LlmChat, told))

@@ -160,11 +160,12 @@ class SimulatedTool:
     parameters: JSON = strawberry.field(description="JSON Schema of its arguments.")
 
 
-@strawberry.type(description="A tool that there is, and that a model would not be offered.")
+@strawberry.type(description="A tool that there is, and that a model is not offered.")
 class WithheldTool:
     name: str = strawberry.field(description="Its name.")
     reason: str = strawberry.field(
-        description="Why: it is switched off, a list leaves it out, or an outsider woke the run."
+        description="Why: it is switched off, a list leaves it out, an outsider woke the run, or "
+        "it is nothing for a chat."
     )
 
 

@@ -104,9 +104,11 @@ class ToolExecution:
     result: str | None = strawberry.field(description="What the model was told.")
     status: ToolExecutionStatus = strawberry.field(description="What became of it.")
     error: str | None = strawberry.field(description="Why it failed or was refused.")
-    run: int = strawberry.field(description="Which run of the task execution it belongs to.")
+    run: int = strawberry.field(
+        description="Which run of the task execution it belongs to; in a chat 1."
+    )
     round: int = strawberry.field(
-        description="Which reply of the model in that run asked for it, from 1."
+        description="Which reply of the model, in that run or chat, asked for it, from 1."
     )
     duration_ms: int = strawberry.field(description="How long it took, in milliseconds.")
     prompt_tokens: BigInt = strawberry.field(
@@ -119,8 +121,8 @@ class ToolExecution:
     agent_id: strawberry.ID | None = strawberry.field(
         description="The id of the agent that called it, also once the agent is deleted."
     )
-    execution_id: strawberry.ID = strawberry.field(
-        description="The id of the task execution that it was called in."
+    execution_id: strawberry.ID | None = strawberry.field(
+        description="The id of the task execution that it was called in; null: in a chat."
     )
 
     @strawberry.field(description="The agent that called it; null: none, or deleted since.")
@@ -130,10 +132,12 @@ class ToolExecution:
         found = await info.context.loaders.load(agents.agents_of, str(self.agent_id))
         return rows.one(Agent, found)
 
-    @strawberry.field(description="The task execution that it was called in.")
+    @strawberry.field(description="The task execution that it was called in; null: in a chat.")
     async def execution(
         self, info: Info
     ) -> Annotated["TaskExecution", strawberry.lazy("schema.executions")] | None:
+        if self.execution_id is None:
+            return None
         found = await info.context.loaders.load(executions.executions_of, int(self.execution_id))
         return cast("TaskExecution | None", found)
 

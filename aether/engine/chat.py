@@ -1,4 +1,4 @@
-"""A direct line to the model: an agent's prompt, the caller's messages, tools that only look.
+"""A direct line to the model: an agent's prompt, the caller's messages, tools that only read.
 
 What it opens with is put together where the database pool is large (the web process); the
 conversation itself runs where LiteLLM may be loaded (the aside). Nothing here writes to a
@@ -10,21 +10,25 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from aether import audit, spending
 from aether.config import Settings
 from aether.db import UNAVAILABLE, rows, transaction
-from aether.engine import limits
-from aether.engine.chat_tools import Lookups
+from aether.engine import chat_tools, limits
+from aether.engine.chat_tools import CalledTool
+from aether.engine.conversation import ToolOutcome
 from aether.engine.known_secrets import learn_stored
+from aether.engine.offering import Toolbox, Withheld
+from aether.engine.runtime import runtime
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, prompts
-from aether.llm.ask import ask
+from aether.llm.ask import Room, ask
 from aether.memory.search import Visibility, recall_for_run
 from aether.models import Agent, Project
+from aether.tools.lookups import Looker
 from aether.vocabulary import LlmCallKind, MemoryScope
 
 log = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ log = logging.getLogger(__name__)
 RECALL_SECONDS: Final = 20.0
 
 Message = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +46,9 @@ class Asked:
     Args:
         models: which to ask, in order; None is LLM_MODEL.
         messages: OpenAI's form, the system prompt and the memories included.
-        use_tools: whether the agent's tools that only look are offered.
-        scopes: which memories those tools may see.
+        use_tools: whether the agent's tools that only read are offered.
+        project_id: whose items and memories those may read; it need not exist.
+        scopes: which memories they may see.
     """
 
     agent_id: str | None
@@ -71,7 +77,12 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model said in the end, and what the whole chat cost: the sum of its calls."""
+    """What the model said in the end, and what the whole chat cost: the sum of its calls.
+
+    Args:
+        tool_calls: what it called on the way, in order.
+        withheld: tools that there are and that it may not call, where it was offered any.
+    """
 
     agent_id: str | None
     model: str
@@ -79,6 +90,8 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: Decimal
+    tool_calls: tuple[CalledTool, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
 
     @property
     def total_tokens(self) -> int:
@@ -86,12 +99,22 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """For the way out of the aside."""
-        return {**vars(self), "cost_usd": str(self.cost_usd)}
+        return {
+            **vars(self),
+            "cost_usd": str(self.cost_usd),
+            "tool_calls": [one.to_json() for one in self.tool_calls],
+            "withheld": [asdict(one) for one in self.withheld],
+        }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """What ``to_json`` made."""
-        return cls(**{**told, "cost_usd": Decimal(told["cost_usd"])})
+        made = {
+            "cost_usd": Decimal(told["cost_usd"]),
+            "tool_calls": tuple(map(CalledTool.from_json, told["tool_calls"])),
+            "withheld": tuple(Withheld(**one) for one in told["withheld"]),
+        }
+        return cls(**{**told, **made})
 
 
 async def opening(settings: Settings, agent: Agent | None, visibility: Visibility | None,
@@ -124,21 +147,25 @@ async def _remembered(
     return prompts.memories_message(found, nonce=secrets.token_hex(8))
 
 
-async def converse(
-    settings: Settings,
-    asked: Asked,
-    *,
-    on_text: Callable[[str], None] | None = None,
-    on_tool: Callable[[str], None] | None = None,
-    on_again: Callable[[], None] | None = None,
-) -> Answer:
-    """Ask the model, let it look things up, until it answers; each call is recorded.
+@dataclass(frozen=True, kw_only=True)
+class Ears:
+    """Who hears of a chat while it goes on.
 
     Args:
-        on_text: hears the text of each reply while it is written (``chat.complete``).
-        on_tool: hears the name of each tool that is run; the text before it was no answer.
-        on_again: called before a reply is asked for once more: what ``on_text`` has heard of it
-            is void.
+        text: the text of each reply while it is written (``chat.complete``).
+        tool: the name of each tool that is about to be run; the text before it was no answer.
+        called: what became of it.
+        again: a reply is asked for once more: what ``text`` has heard of it is void.
+    """
+
+    text: Callable[[str], None] | None = None
+    tool: Callable[[str], None] | None = None
+    called: Callable[[CalledTool], None] | None = None
+    again: Callable[[], None] | None = None
+
+
+async def converse(settings: Settings, asked: Asked, ears: Ears) -> Answer:
+    """Ask the model, let it look things up, until it answers; each call is recorded.
 
     Raises:
         NotConfiguredError, UpstreamError: as ``ask.ask``.
@@ -147,7 +174,7 @@ async def converse(
     limit = settings.run_timeout_seconds
     try:
         async with asyncio.timeout(limit) as bound:
-            return await _converse(settings, asked, on_text, on_tool, on_again)
+            return await (await _Chat.begun(settings, asked, ears)).to_its_end()
     except TimeoutError as error:
         if not bound.expired():
             raise
@@ -156,71 +183,129 @@ async def converse(
         ) from error
 
 
-async def _converse(
-    settings: Settings,
-    asked: Asked,
-    on_text: Callable[[str], None] | None,
-    on_tool: Callable[[str], None] | None,
-    on_again: Callable[[], None] | None,
-) -> Answer:
-    await learn_stored(settings)
-    agent = await Agent.get_or_none(id=asked.agent_id) if asked.agent_id else None
-    project = await Project.get_or_none(id=asked.project_id) if asked.project_id else None
-    lookups = (
-        await Lookups.of(settings, asked.agent_id, asked.visibility) if asked.use_tools else None
-    )
-    messages = list(asked.messages)
-    spent: list[chat.Usage] = []
-    while True:
-        tools = (
-            lookups.to_model() if lookups and len(spent) < settings.llm_max_tool_rounds else None
+@dataclass(kw_only=True)
+class _Chat:
+    """One chat under way."""
+
+    settings: Settings
+    asked: Asked
+    ears: Ears
+    agent: Agent | None
+    project: Project | None
+    looker: Looker
+    tools: Toolbox
+    messages: list[Message]
+    room: Room = field(default_factory=Room)
+    spent: list[chat.Usage] = field(default_factory=list)
+    called: list[CalledTool] = field(default_factory=list)
+
+    @classmethod
+    async def begun(cls, settings: Settings, asked: Asked, ears: Ears) -> Self:
+        await learn_stored(settings)
+        agent = await Agent.get_or_none(id=asked.agent_id) if asked.agent_id else None
+        project = await Project.get_or_none(id=asked.project_id) if asked.project_id else None
+        looker = Looker(
+            settings=settings,
+            credentials=runtime().credentials,
+            agent_id=asked.agent_id,
+            visibility=asked.visibility,
+            project=project,
         )
-        await limits.check(task=None, agent=agent, project=project, lease=None)
-        reply = await ask(
-            settings,
-            models=asked.models,
-            messages=messages,
+        tools = Toolbox(of="chat")
+        if asked.use_tools:
+            tools = await chat_tools.lookups(looker, agent, asked.project_id)
+        return cls(
+            settings=settings,
+            asked=asked,
+            ears=ears,
+            agent=agent,
+            project=project,
+            looker=looker,
             tools=tools,
-            timeout=settings.llm_timeout_seconds,
-            on_text=on_text,
-            on_again=on_again,
+            messages=list(asked.messages),
         )
-        spent.append(reply.usage)
-        await _recorded(_record(asked, reply))
-        if lookups is None or not tools or not reply.tool_calls:
-            return _answer(asked, reply, spent)
-        messages.append(reply.message)
-        for call in reply.tool_calls:
-            if on_tool is not None:
-                on_tool(call.name)
-            text = await lookups.run(call.name, call.arguments)
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+
+    async def to_its_end(self) -> Answer:
+        """Rounds of tool calls, as many as may be; a call in the last reply is not run."""
+        rounds = self.settings.llm_max_tool_rounds if self.asked.use_tools else 0
+        for _ in range(rounds):
+            reply = await self._ask(with_tools=True)
+            if not reply.tool_calls:
+                return self._answer(reply)
+            self.messages.append(reply.message)
+            for call in reply.tool_calls:
+                await self._look(call, reply.usage)
+        return self._answer(await self._ask(with_tools=False))
+
+    async def _ask(self, *, with_tools: bool) -> chat.Reply:
+        """One more reply, within every limit; recorded as soon as it is there."""
+        offered = [one.to_model() for one in self.tools.offered.values()]
+        await limits.check(task=None, agent=self.agent, project=self.project, lease=None)
+        reply = await ask(
+            self.settings,
+            models=self.asked.models,
+            messages=self.messages,
+            tools=(offered or None) if with_tools else None,
+            timeout=self.settings.llm_timeout_seconds,
+            room=self.room,
+            on_text=self.ears.text,
+            on_again=self.ears.again,
+        )
+        self.spent.append(reply.usage)
+        await _recorded(_record(self.asked, reply), "usage")
+        return reply
+
+    async def _look(self, call: chat.ToolCall, usage: chat.Usage) -> None:
+        if self.ears.tool is not None:
+            self.ears.tool(call.name)
+        outcome = await chat_tools.look(call, self.tools, self.looker)
+        self.messages.append(
+            {"role": "tool", "tool_call_id": call.id, "content": outcome.to_model()}
+        )
+        storing = _record_call(self.asked, outcome, round=len(self.spent), usage=usage)
+        told = chat_tools.called(outcome, await _recorded(storing, "tool call"))
+        self.called.append(told)
+        if self.ears.called is not None:
+            self.ears.called(told)
+
+    def _answer(self, reply: chat.Reply) -> Answer:
+        return Answer(
+            agent_id=self.asked.agent_id,
+            model=reply.usage.model,
+            content=reply.text or "",
+            prompt_tokens=sum(one.prompt_tokens for one in self.spent),
+            completion_tokens=sum(one.completion_tokens for one in self.spent),
+            cost_usd=sum((one.cost_usd for one in self.spent), Decimal(0)),
+            tool_calls=tuple(self.called),
+            withheld=tuple(self.tools.withheld.values()),
+        )
 
 
-def _answer(asked: Asked, reply: chat.Reply, spent: Sequence[chat.Usage]) -> Answer:
-    return Answer(
-        agent_id=asked.agent_id,
-        model=reply.usage.model,
-        content=reply.text or "",
-        prompt_tokens=sum(one.prompt_tokens for one in spent),
-        completion_tokens=sum(one.completion_tokens for one in spent),
-        cost_usd=sum((one.cost_usd for one in spent), Decimal(0)),
-    )
-
-
-async def _recorded(record: Coroutine[Any, Any, None]) -> None:
-    """Write down what was spent, also when the caller leaves meanwhile.
+async def _recorded(record: Coroutine[Any, Any, T], what: str) -> T | None:
+    """Write down what happened, also when the caller leaves meanwhile.
 
     An answer that was paid for is not withheld because the database cannot be reached.
     """
     writing = asyncio.create_task(record, context=Context())
     try:
-        await asyncio.shield(writing)
+        return await asyncio.shield(writing)
     except asyncio.CancelledError:
         await asyncio.wait([writing])
         raise
     except UNAVAILABLE as error:
-        log.warning("a chat's usage could not be stored: %r", error)
+        log.warning("a chat's %s could not be stored: %r", what, error)
+        return None
+
+
+async def _record_call(asked: Asked, outcome: ToolOutcome, *, round: int, usage: chat.Usage) -> int:
+    with audit.coming_from(asked.origin):
+        return await chat_tools.record(
+            outcome,
+            agent_id=asked.agent_id,
+            project_id=asked.project_id,
+            round=round,
+            usage=usage,
+        )
 
 
 async def _record(asked: Asked, reply: chat.Reply) -> None:

@@ -6,20 +6,22 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from aether.config import Settings
-from aether.engine.chat import Asked, converse
+from aether.engine.chat import Asked, Ears, converse
+from aether.engine.chat_tools import CalledTool
 
 LONGEST_PIECE: Final = 16_384
 
 
 async def chat(settings: Settings, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """``Answer.to_json`` for ``Asked``."""
-    return (await converse(settings, Asked.from_json(arguments))).to_json()
+    return (await converse(settings, Asked.from_json(arguments), Ears())).to_json()
 
 
 async def chat_pieces(
     settings: Settings, arguments: Mapping[str, Any]
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """``{"text"}`` and ``{"tool"}`` as they come, then ``{"answer"}``: ``Answer.to_json``.
+    """``{"text"}``, ``{"tool"}`` and ``{"called"}`` (``CalledTool.to_json``) as they come, then
+    ``{"answer"}``: ``Answer.to_json``.
 
     ``{"again": true}``: the text since the last tool is void, the reply is asked for once more.
 
@@ -31,9 +33,12 @@ async def chat_pieces(
         converse(
             settings,
             asked,
-            on_text=pieces.add_text,
-            on_tool=pieces.add_tool,
-            on_again=pieces.begin_again,
+            Ears(
+                text=pieces.add_text,
+                tool=pieces.add_tool,
+                called=pieces.add_called,
+                again=pieces.begin_again,
+            ),
         )
     )
     talking.add_done_callback(lambda _: pieces.end())
@@ -64,6 +69,10 @@ class _Pieces:
 
     def add_tool(self, name: str) -> None:
         self._waiting.append({"tool": name})
+        self._changed.set()
+
+    def add_called(self, call: CalledTool) -> None:
+        self._waiting.append({"called": call.to_json()})
         self._changed.set()
 
     def begin_again(self) -> None:

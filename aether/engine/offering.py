@@ -1,6 +1,6 @@
 """Which tools a run may use, which it may not, and why not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from aether.events import SourceEvent
 from aether.models import Agent, TaskDefinition, ToolDefinition
 from aether.tools import TOOLS, mcp_servers
 from aether.tools.base import Tool
+from aether.tools.lookups import LOOKUPS, Lookup
 from aether.vocabulary import ToolEffect
 
 MOST_OFFERED: Final = 128
@@ -23,13 +24,14 @@ READERS: Final = frozenset({"get_issue", "list_comments", "recall"})
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """A tool that this run may use, as the model is shown it."""
+    """A tool that this run or chat may use, as the model is shown it."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     call: Tool
     effect: ToolEffect
+    look: Lookup | None = None  # a call where there is no run; None: it needs one
     is_foreign: bool = False  # its words and its schema are those of a server outside
     requires_approval: bool = False
 
@@ -47,7 +49,7 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Withheld:
-    """A tool that exists and that this run may not use."""
+    """A tool that exists and that this run or chat may not use."""
 
     name: str
     reason: str
@@ -55,8 +57,9 @@ class Withheld:
 
 @dataclass(frozen=True, kw_only=True)
 class Toolbox:
-    """The tools of a run, by name: what its model is shown, and what it is not and why."""
+    """The tools of a run or a chat, by name: what its model is shown; what it is not, and why."""
 
+    of: str = "run"
     offered: Mapping[str, Offer] = field(default_factory=dict)
     withheld: Mapping[str, Withheld] = field(default_factory=dict)
 
@@ -68,25 +71,43 @@ async def offers(agent: Agent | None, task: TaskDefinition, event: SourceEvent) 
     At most 128 are offered, which is what a model's provider takes; the built-in ones first. The
     tools of other agents' MCP servers are not told of at all.
     """
+    held_back = why_held_back(event, task)
+    return sort_out(
+        (offer, why_not or (held_back if held_back and writes(offer) else None))
+        for offer, why_not in await candidates(agent, task)
+    )
+
+
+async def candidates(
+    agent: Agent | None, task: TaskDefinition | None
+) -> list[tuple[Offer, str | None]]:
+    """Every tool that there is for this agent, the built-in ones first, and why it may not be
+    used: its row, its server, or a list of the agent's or the task's is in the way; None: nothing.
+    """
     lists = {
         f"{'agent' if isinstance(one, Agent) else 'task'} {one.id}": one.tools
         for one in (agent, task)
         if one is not None and one.tools is not None
     }
-    held_back = why_held_back(event, task)
+    return [
+        (offer, why_not or _unlisted(offer.name, lists))
+        for offer, why_not in [*await _built_in(), *await _foreign(agent, lists)]
+    ]
+
+
+def sort_out(found: Iterable[tuple[Offer, str | None]], *, of: str = "run") -> Toolbox:
+    """Those with a reason against them are withheld; of the others the first 128 are offered."""
     offered: dict[str, Offer] = {}
     withheld: dict[str, Withheld] = {}
-    for offer, why_not in [*await _built_in(), *await _foreign(agent, lists)]:
-        reason = why_not or _unlisted(offer.name, lists)
-        if reason is None and held_back and writes(offer):
-            reason = held_back
+    for offer, why_not in found:
+        reason = why_not
         if reason is None and len(offered) >= MOST_OFFERED:
             reason = f"no more than {MOST_OFFERED} tools are offered"
         if reason is None:
             offered[offer.name] = offer
         else:
             withheld[offer.name] = Withheld(name=offer.name, reason=reason)
-    return Toolbox(offered=offered, withheld=withheld)
+    return Toolbox(of=of, offered=offered, withheld=withheld)
 
 
 def writes(offer: Offer) -> bool:
@@ -113,6 +134,7 @@ async def _built_in() -> list[tuple[Offer, str | None]]:
                 description=one.description,
                 parameters=one.parameters,
                 call=TOOLS[one.name],
+                look=LOOKUPS.get(one.name),
                 effect=one.effect,
                 requires_approval=one.requires_approval,
             ),
@@ -137,6 +159,7 @@ async def _foreign(
             description=tool.description,
             parameters=tool.parameters,
             call=tool.call,
+            look=tool.look,
             effect=tool.effect,
             requires_approval=tool.requires_approval,
             is_foreign=True,

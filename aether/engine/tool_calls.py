@@ -3,11 +3,12 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from aether.checkpoints import reached
+from aether.config import Settings
 from aether.db import UNAVAILABLE
 from aether.engine.arguments import BadArgumentsError, read_arguments
 from aether.engine.conversation import ToolOutcome
@@ -27,7 +28,22 @@ RUN_ENDING = (LeaseLostError, CancelledRunError)
 async def run_call(
     call: Mapping[str, Any], raw: Any, tools: Toolbox, context: ToolContext
 ) -> ToolOutcome:
-    """Run one call and say how it ended; a failure of the tool is a result, not an error.
+    """``outcome_of`` for a tool of a run."""
+
+    async def do(offer: Offer, arguments: dict[str, Any]) -> str:
+        return await offer.call(context, arguments)
+
+    return await outcome_of(call, raw, tools, do, context.settings)
+
+
+async def outcome_of(
+    call: Mapping[str, Any],
+    raw: Any,
+    tools: Toolbox,
+    do: Callable[[Offer, dict[str, Any]], Awaitable[str]],
+    settings: Settings,
+) -> ToolOutcome:
+    """``do`` one call and say how it ended; a failure of the tool is a result, not an error.
 
     A tool that is withheld is refused, and the model is told why.
 
@@ -51,7 +67,7 @@ async def run_call(
         arguments = read_arguments(raw, offer.parameters, is_foreign=offer.is_foreign)
         outcome = replace(outcome, arguments=arguments, is_data=offer.is_foreign)
         reached(f"tool {name}")
-        text = await offer.call(context, arguments)
+        text = await do(offer, arguments)
     except BadArgumentsError as error:
         outcome = _ended(outcome, ToolExecutionStatus.FAILED, f"Error: {error}", str(error))
     except RUN_ENDING:
@@ -75,11 +91,11 @@ async def run_call(
         is_data = offer.is_foreign or offer.effect is ToolEffect.READS
         outcome = replace(outcome, is_data=is_data)
         outcome = _ended(outcome, ToolExecutionStatus.SUCCEEDED, text, None)
-    mask = Mask(context.settings)
+    mask = Mask(settings)
     return replace(
         outcome,
-        text=mask.whole(outcome.text),
-        error=redact(outcome.error, context.settings) if outcome.error else None,
+        text=tool_result_text(mask.whole(outcome.text)),  # half a secret would not be known
+        error=redact(outcome.error, settings) if outcome.error else None,
         duration_ms=int((time.monotonic() - started) * 1000),
     )
 
@@ -95,7 +111,7 @@ def refused_by_person(call: Mapping[str, Any], raw: Any, reason: str | None) -> 
         text="",
         duration_ms=0,
     )
-    return _ended(outcome, ToolExecutionStatus.REFUSED, f"Refused: {told}", told)
+    return _ended(outcome, ToolExecutionStatus.REFUSED, tool_result_text(f"Refused: {told}"), told)
 
 
 def changed_by_person(outcome: ToolOutcome, arguments: Mapping[str, Any]) -> ToolOutcome:
@@ -109,7 +125,9 @@ def _known(name: str, tools: Toolbox) -> Offer:
     if name in tools.offered:
         return tools.offered[name]
     if name in tools.withheld:
-        raise RefusedError(f"{name} is withheld from this run: {tools.withheld[name].reason}")
+        raise RefusedError(
+            f"{name} is withheld from this {tools.of}: {tools.withheld[name].reason}"
+        )
     known = ", ".join(sorted(tools.offered)) or "none"
     raise BadArgumentsError(f"there is no tool {name[:100]!r}; the tools are: {known}")
 
@@ -120,6 +138,6 @@ def _ended(
     return replace(
         outcome,
         status=status,
-        text=tool_result_text(clean(text)),
+        text=clean(text),
         error=clean(error) if error else None,
     )

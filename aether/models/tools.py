@@ -34,10 +34,10 @@ class ToolDefinition(Model):
 
 
 class ToolExecution(Model):
-    """Our running of one tool call."""
+    """Our running of one tool call, of a run or of a chat."""
 
     id = fields.BigIntField(primary_key=True)
-    execution_id = fields.BigIntField()
+    execution_id = fields.BigIntField(null=True)  # null: a chat's; its ``run`` is 1
     run = fields.IntField()
     round = fields.IntField()  # which reply of the model asked for it, from 1
     call_id = fields.CharField(200)

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aether.events import Subject
 from aether.rendering import is_blank
+from aether.sources.base import Outbound, Source
 from aether.tools.base import RefusedError, ToolContext, told
 
 DEFAULT_COMMENTS: Final = 30
@@ -25,7 +27,14 @@ async def list_comments(context: ToolContext, arguments: Mapping[str, Any]) -> s
     What not everybody may read is left out where everybody may read the answer.
     """
     effects, subject = context.target(arguments)
-    listed = await context.source.list_comments(await effects.outbound(), subject)
+    return await read(context.source, await effects.outbound(), subject, arguments)
+
+
+async def read(
+    source: Source, client: Outbound, subject: Subject, arguments: Mapping[str, Any]
+) -> str:
+    """What ``list_comments`` gives; needs no run."""
+    listed = await source.list_comments(client, subject)
     comments = [one for one in listed if subject.audience or not one.is_restricted]
     newest = comments[-int(arguments.get("limit", DEFAULT_COMMENTS)) :]
     return json.dumps(

@@ -4,14 +4,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aether.sources.base import ItemChanges, NewItem
+from aether.events import Subject
+from aether.sources.base import ItemChanges, NewItem, Outbound, Source
 from aether.tools.base import RefusedError, ToolContext, told
 
 
 async def get_issue(context: ToolContext, arguments: Mapping[str, Any]) -> str:
     """The item as it is now, as JSON."""
     effects, subject = context.target(arguments)
-    item = await context.source.read_item(await effects.outbound(), subject)
+    return await read(context.source, await effects.outbound(), subject)
+
+
+async def read(source: Source, client: Outbound, subject: Subject) -> str:
+    """What ``get_issue`` gives; needs no run."""
+    item = await source.read_item(client, subject)
     return json.dumps({"key": subject.key, **item}, ensure_ascii=False)
 
 

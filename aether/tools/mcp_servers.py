@@ -18,6 +18,7 @@ from aether.reach import Reach
 from aether.redact import Mask, learn, redact
 from aether.tools import mcp
 from aether.tools.base import RefusedError, Tool, ToolContext
+from aether.tools.lookups import Looker, Lookup
 from aether.tools.mcp import McpEndpoint, ToolFailedError
 from aether.tools.mcp_definitions import definition, is_held, offered_description, quoted
 from aether.vocabulary import McpTransport, ToolEffect
@@ -45,6 +46,7 @@ class ServedTool:
     requires_approval: bool
     is_of_agent: bool  # the server is that agent's own
     call: Tool
+    look: Lookup  # a call where there is no run
     why_not: str | None = None
 
 
@@ -149,6 +151,7 @@ async def serving(agent_id: str | None) -> list[ServedTool]:
             requires_approval=one["requires_approval"],
             is_of_agent=one["agent_id"] is not None,
             call=partial(_call, int(one["id"])),
+            look=partial(_look, int(one["id"])),
             why_not=_why_not(one),
         )
         for one in found
@@ -176,18 +179,41 @@ async def _call(tool_id: int, context: ToolContext, arguments: Mapping[str, Any]
         raise ToolFailedError(
             f"This call was begun before, and its result was lost. {MAY_HAVE_HAPPENED}"
         )
-    reach, started = Reach.of(context.settings), monotonic()
+    name = stored["mcp_tool_name"]
+    return await _sent(context.settings, endpoint, name, arguments, is_repeatable=is_repeatable)
+
+
+async def _look(tool_id: int, looker: Looker, arguments: Mapping[str, Any]) -> str:
+    """Call the tool if its row says now that it only reads, and that no person need be asked."""
+    stored = await _callable(tool_id, looker.agent_id)
+    if stored["effect"] != ToolEffect.READS or stored["requires_approval"]:
+        raise RefusedError("this tool may not be called: it writes now, or a person must be asked")
+    endpoint = endpoint_of(looker.settings, stored)
+    name = stored["mcp_tool_name"]
+    return await _sent(looker.settings, endpoint, name, arguments, is_repeatable=True)
+
+
+async def _sent(
+    settings: Settings,
+    endpoint: McpEndpoint,
+    name: str,
+    arguments: Mapping[str, Any],
+    *,
+    is_repeatable: bool,
+) -> str:
+    """The tool's text; sent once, and once more where it surely was not received."""
+    reach, started = Reach.of(settings), monotonic()
     try:
         try:
-            return await mcp.call_tool(endpoint, reach, stored["mcp_tool_name"], arguments)
+            return await mcp.call_tool(endpoint, reach, name, arguments)
         except UpstreamError as error:
             is_slow = monotonic() - started > QUICK_SECONDS
             if is_slow or not error.retryable or error.may_have_happened:
                 raise
         await sleep(RECONNECT_SECONDS)  # nothing was asked yet: the server may be starting
-        return await mcp.call_tool(endpoint, reach, stored["mcp_tool_name"], arguments)
+        return await mcp.call_tool(endpoint, reach, name, arguments)
     except UpstreamError as error:
-        text = redact(str(error), context.settings)
+        text = redact(str(error), settings)
         if error.may_have_happened and not is_repeatable:
             text = f"{text}. {MAY_HAVE_HAPPENED}"
         raise ToolFailedError(text) from None
@@ -201,7 +227,8 @@ async def _callable(tool_id: int, agent_id: str | None) -> dict[str, Any]:
     """
     stored = await row(
         """SELECT server.*, tool.name AS tool, tool.mcp_tool_name, tool.effect, tool.confirmed,
-             tool.pending, tool.unavailable_reason, tool.enabled AS tool_enabled
+             tool.pending, tool.unavailable_reason, tool.requires_approval,
+             tool.enabled AS tool_enabled
            FROM tool_definition AS tool JOIN mcp_server AS server ON server.id = tool.mcp_server_id
            WHERE tool.id = $1 AND (server.agent_id IS NULL OR server.agent_id = $2)""",
         tool_id,

@@ -76,4 +76,4 @@ async def recalled(settings: Settings, seen: Visibility, arguments: Mapping[str,
 def _permit(permitted: Sequence[str], scope: MemoryScope) -> None:
     if scope not in permitted:
         allowed = ", ".join(permitted) or "none"
-        raise RefusedError(f"scope: this task permits {allowed}, not {scope}")
+        raise RefusedError(f"scope: permitted are {allowed}, not {scope}")

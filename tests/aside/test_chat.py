@@ -67,6 +67,8 @@ def test_a_chat_is_answered_and_the_web_process_stays_small(
         "message": {"role": "assistant", "content": "Hello, you."},
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
         "cost_usd": 0.0,
+        "tool_calls": [],
+        "withheld": [],
     }
     assert told.endswith(f"event: done\ndata: {plain.text}\n\n")
     assert calls_made(process) == 2

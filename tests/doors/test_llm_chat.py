@@ -92,6 +92,8 @@ async def test_the_references_example_is_answered_in_the_agents_voice(
         "message": {"role": "assistant", "content": "Any script can read it."},
         "usage": {"prompt_tokens": 120, "completion_tokens": 7, "total_tokens": 127},
         "cost_usd": 0.5,
+        "tool_calls": [],
+        "withheld": [],
     }
     prompt = (
         "We build an API.\n\nYou are Leo.\n\n## Who you are\n\nYou care.\n\n"
@@ -395,9 +397,9 @@ async def test_tools_only_look_and_are_offered_only_if_wanted(
 
     assert told["message"]["content"] == "15."
     assert told["usage"] == {"prompt_tokens": 40, "completion_tokens": 6, "total_tokens": 46}
-    assert [name for name, _ in events if name != "text"] == ["tool", "done"]
+    assert [name for name, _ in events if name != "text"] == ["tool", "tool_result", "done"]
     assert ("tool", {"tool": "recall"}) in events
-    assert events[-1] == ("done", told)
+    assert {**events[-1][1], "tool_calls": []} == {**told, "tool_calls": []}
     offered = [
         [one["function"]["name"] for one in sent.get("tools", ())] for sent in model.requests
     ]
@@ -410,7 +412,7 @@ async def test_tools_only_look_and_are_offered_only_if_wanted(
     assert model.problems == []
     usage = await doors.get("/api/usage")
     assert (usage[0]["llm_calls"], usage[0]["tool_calls"]) == (5, 2)
-    assert await count("tool_execution") == 0
+    assert await count("tool_execution") == 2
 
 
 async def test_a_model_cannot_write_from_a_chat_nor_call_what_was_not_offered(
@@ -433,9 +435,10 @@ async def test_a_model_cannot_write_from_a_chat_nor_call_what_was_not_offered(
     await doors.post("/api/llm/chat", said(use_tools=True), 200)
 
     results = [one["content"] for one in model.requests[1]["messages"][-4:]]
-    assert results[0] == "Error: there is no tool 'remember'; the tools are: recall"
-    assert results[1] == "Error: there is no tool 'add_comment'; the tools are: recall"
-    assert "permits agent, project, not organizational" in results[2]
+    why = "it writes, and a chat only reads"
+    assert results[0] == f"Refused: remember is withheld from this chat: {why}"
+    assert results[1] == f"Refused: add_comment is withheld from this chat: {why}"
+    assert results[2] == "Refused: scope: permitted are agent, project, not organizational"
     assert results[3].startswith("Error: arguments: is not JSON")
     assert await count("memory") == 0
     assert await count("effect") == 0

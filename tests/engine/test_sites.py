@@ -1,5 +1,6 @@
 """Two sites of one platform with equal ids and keys: each is heard, answered and left alone."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,7 +10,9 @@ import pytest
 
 from aether import sources
 from aether.config import Settings
+from aether.credentials import Credentials
 from aether.demo.model import Reply, ToolCallScript, by_turn
+from aether.engine.chat import Answer, Asked, Ears, converse
 from aether.engine.execute import execute
 from aether.engine.own_doing import why_ours
 from aether.engine.poll import poll_source
@@ -18,17 +21,26 @@ from aether.engine.runtime import install
 from aether.engine.told import tells_a_state
 from aether.errors import NotConfiguredError
 from aether.events import SourceEvent, Subject
-from aether.models import Delivery, Effect, PollSource, TaskDefinition, TaskExecution
+from aether.models import (
+    Delivery,
+    Effect,
+    PollSource,
+    Project,
+    TaskDefinition,
+    TaskExecution,
+    ToolExecution,
+)
 from aether.platform_auth import site_of
 from aether.vocabulary import AnswerMode, SourceName
 from resolvers.deliveries import receive_delivery
 from resolvers.integrations import NewIntegration, create_integration
 from resolvers.polling import NewPollSource, create_poll_source
+from resolvers.seeding import seed
 from tests.sources.jira.conftest import serve
 from tests.sources.jira.site import ANN, SECRET
 from tests.sources.jira.site_state import DONE, Issue
 from tests.sources.jira.stand_in import TOKEN, JiraStandIn
-from tests.sources.jira.test_runs import World, running
+from tests.sources.jira.test_runs import World, running, text
 
 KEY = "a key of the tests that is at least 32 characters long"
 SLUG = "jira-of-berlin"
@@ -271,3 +283,85 @@ async def test_an_event_of_before_sites_were_told_apart_reads_as_of_the_environm
 def _first(jira: JiraStandIn) -> tuple[Mapping[str, str], bytes]:
     jira.open("Next")
     return jira.webhooks[-1]
+
+
+async def test_a_chat_reads_its_project_where_that_project_s_integration_leads(two: Two) -> None:
+    await seed("tools")
+    two.own.open("At home.")
+    two.other.open("In Berlin.")
+    here = await Project.create(name="Ops", source="jira", source_project_id="OPS")
+    titles = [await _read_in_chat(two, here.id)]
+
+    credentials = {"email": two.other.helper.email, "api_token": TOKEN, "is_cloud": "true"}
+    of_project = {"source": "jira", "name": "Of Ops", "slug": "of-ops", "base_url": two.other.url,
+                  "project_id": here.id, "credentials": credentials,
+                  "webhook": {"secret": SECRET}}  # fmt: skip
+    await create_integration(NewIntegration.model_validate(of_project))
+    titles.append(await _read_in_chat(two, here.id))
+
+    assert titles == ["At home.", "In Berlin."]
+
+
+async def test_without_the_environment_s_credential_a_chat_reads_where_everybody_s_leads(
+    two: Two,
+) -> None:
+    await seed("tools")
+    two.other.open("In Berlin.")
+    here = await Project.create(name="Ops", source="jira", source_project_id="OPS")
+    without = two.world.runtime.settings.model_copy(update={"jira_api_token": None})
+    runtime = replace(two.world.runtime, settings=without, credentials=Credentials(without))
+    install(runtime)
+
+    title = await _read_in_chat(replace(two, world=replace(two.world, runtime=runtime)), here.id)
+
+    await runtime.credentials.close()
+    assert title == "In Berlin."
+
+
+async def test_a_chat_is_not_shown_comments_for_few_nor_items_of_other_projects(two: Two) -> None:
+    await seed("tools")
+    issue = two.own.open("At home.")
+    two.own.say(issue, text(two.world, "For everybody."), ANN)
+    two.own.say(
+        issue, text(two.world, "For few."), ANN, visibility={"type": "role", "value": "Staff"}
+    )
+    here = await Project.create(name="Ops", source="jira", source_project_id="ops")
+    two.own.door.calls.clear()
+
+    answer = await _chat(
+        two,
+        here.id,
+        Reply.calls(
+            ToolCallScript("list_comments", {"issue": issue.key}),
+            ToolCallScript("get_issue", {"issue": "SEC-1"}),
+            ToolCallScript("get_issue", {"issue": issue.id}),
+        ),
+    )
+
+    comments = two.world.model.requests[-1]["messages"][-3]["content"]
+    assert "For everybody." in comments
+    assert "For few." not in comments
+    assert '"restricted": 1' in comments
+    assert [(one.status, one.error) for one in answer.tool_calls[1:]] == [
+        ("refused", "issue: SEC-1 is no item of the project ops"),
+        ("refused", f"issue: {issue.id} is no item of the project ops"),
+    ]
+    assert two.own.asked == [f"GET /issue/{issue.key}/comment"]
+
+
+async def _chat(two: Two, project_id: int, *replies: Reply) -> Answer:
+    two.world.model.say(by_turn([*replies, Reply.text("Read.")]))
+    messages = [{"role": "user", "content": "What is it?"}]
+    asked = Asked(agent_id=None, models=(None,), messages=messages, use_tools=True,
+                  project_id=project_id)  # fmt: skip
+    return await converse(two.world.runtime.settings, asked, Ears())
+
+
+async def _read_in_chat(two: Two, project_id: int) -> str:
+    """The title of OPS-7 as a chat reads it."""
+    call = ToolCallScript("get_issue", {"issue": "OPS-7"})
+    answer = await _chat(two, project_id, Reply.calls(call))
+    [ran] = answer.tool_calls
+    assert ran.status == "succeeded", ran.error
+    stored = await ToolExecution.get(id=ran.tool_execution_id)
+    return str(json.loads(stored.result or "")["title"])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
@@ -16,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aether.demo.serving import break_connection
 
-Delay = float | threading.Event
-"""Seconds to wait, or an event to wait for."""
+Delay = float | threading.Event | threading.Semaphore
+"""Seconds to wait, an event to wait for, or a semaphore to acquire."""
 
 _EVENT_POLL_SECONDS: Final = 0.005
 _ANY: Final = ".*"
@@ -150,12 +151,17 @@ class Faults:
 
 
 async def pause(delay: Delay) -> None:
-    """Wait that many seconds, or for the event."""
-    if not isinstance(delay, threading.Event):
+    """Wait that many seconds, for the event, or until the semaphore is acquired."""
+    if isinstance(delay, (int, float)):
         await asyncio.sleep(delay)
         return
-    # The event belongs to another thread; a thread that waits for it could not be ended.
-    while not delay.is_set():  # noqa: ASYNC110
+    is_over = (
+        delay.is_set
+        if isinstance(delay, threading.Event)
+        else partial(delay.acquire, blocking=False)
+    )
+    # It belongs to another thread; a thread that waits for it could not be ended.
+    while not is_over():  # noqa: ASYNC110
         await asyncio.sleep(_EVENT_POLL_SECONDS)
 
 

@@ -291,6 +291,24 @@ def test_a_paced_stream_ends_when_its_client_leaves(
     assert model.calls[0].ended_at is not None
 
 
+def test_a_stream_goes_on_by_a_chunk_each_time_its_semaphore_is_released(
+    model: ScriptedModel, openai: httpx.Client
+) -> None:
+    words = threading.Semaphore(0)
+    model.say(Reply.text("one two three").paced(words))
+    heard: list[str | None] = []
+
+    with openai.stream("POST", "/chat/completions", json=request(stream=True)) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        for _ in range(3):
+            told = json.loads(next(lines).removeprefix("data: "))
+            heard.append(told["choices"][0]["delta"].get("content"))
+            assert not words.acquire(blocking=False)
+            words.release()
+
+    assert heard == ["", "one ", "two "]
+
+
 def test_a_reply_waits_for_its_event_or_its_seconds(
     model: ScriptedModel, openai: httpx.Client
 ) -> None:

@@ -1,6 +1,7 @@
 """A run followed over GraphQL: from its beginning, from its middle, after it, and again."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,6 +29,7 @@ world = base.world
 World = base.World
 CALL = base.CALL
 
+EVERY = 100  # more words than any reply here has
 STREAM = """subscription ($id: ID!, $after: String) { taskExecutionStream(id: $id, after: $after) {
   __typename cursor executionId run
   ... on ExecutionSoFar { status text messages { position } toolExecutions { tool }
@@ -56,7 +58,7 @@ class Watcher:
     def __init__(self, results: Any) -> None:
         self._results = results
 
-    async def take(self, *, seconds: float = 15) -> dict[str, Any]:
+    async def take(self, *, seconds: float = 60) -> dict[str, Any]:
         """The next event."""
         async with asyncio.timeout(seconds):
             result = await anext(self._results)
@@ -74,7 +76,7 @@ class Watcher:
     async def rest(self) -> list[dict[str, Any]]:
         """Everything that is left; the subscription completes."""
         taken = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for result in self._results:
                 assert result.errors is None, result.errors
                 taken.append(result.data["taskExecutionStream"])
@@ -146,7 +148,8 @@ async def test_a_run_is_followed_from_its_beginning_to_its_answer(live: World) -
 
 async def test_text_comes_while_the_model_still_writes_and_is_what_it_wrote(live: World) -> None:
     written = "One word after another, until the whole answer stands there."
-    live.model.say(Reply.text(written).paced(0.15))
+    words = threading.Semaphore(3)
+    live.model.say(Reply.text(written).paced(words))
     execution_id = await live.opened()
 
     async with watching(execution_id) as watcher:
@@ -155,7 +158,12 @@ async def test_text_comes_while_the_model_still_writes_and_is_what_it_wrote(live
         [*_, first] = await watcher.until("ExecutionText")
         async with watching(execution_id) as late:
             so_far = await late.take()
-            late_events = await late.rest()
+            late_events = []
+            for _ in range(2):
+                words.release(3)
+                late_events += await late.until("ExecutionText")
+            words.release(EVERY)
+            late_events += await late.rest()
         events = [first, *await watcher.rest()]
         await running
 
@@ -259,13 +267,17 @@ async def test_what_happens_while_a_reader_is_taken_in_is_told_once(
 
 
 async def test_a_new_try_makes_void_the_text_of_the_one_that_failed(live: World) -> None:
-    live.model.say(Reply.breaking("A first attempt that breaks off.", after_chunks=5).paced(0.15))
+    words = threading.Semaphore(3)
+    live.model.say(Reply.breaking("A first attempt that breaks off.", after_chunks=5).paced(words))
     execution_id = await live.opened()
 
     async with watching(execution_id) as watcher:
         await watcher.take()
-        await execute(live.runtime, execution_id)
-        failed = await watcher.until("ExecutionStatusChange", status="RETRYING")
+        running = asyncio.create_task(execute(live.runtime, execution_id))
+        failed = await watcher.until("ExecutionText")
+        words.release(EVERY)
+        await running
+        failed += await watcher.until("ExecutionStatusChange", status="RETRYING")
         async with watching(execution_id) as between:
             so_far = await between.take()
         live.model.say(Reply.text("The second one holds."))
@@ -307,7 +319,7 @@ async def test_a_worker_that_lost_its_lease_is_not_heard_any_more(live: World) -
 
 
 async def until_told(pieces: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(await rows("SELECT 1 FROM live_event WHERE kind = 'text'")) < pieces:  # noqa: ASYNC110 # another task writes
             await asyncio.sleep(0.01)
 

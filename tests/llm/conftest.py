@@ -19,7 +19,7 @@ def settings_of(**values: Any) -> Settings:
     return Settings.model_validate(values)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for what other threads do; TimeoutError when it does not come."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110

@@ -11,6 +11,7 @@ from typing import Any, Final
 from aether.clock import to_wire
 from aether.crypto import MASKED
 from aether.db import rows
+from aether.redact import Mask
 from aether.rendering import clean
 
 MAX_CHARACTERS: Final = 2000
@@ -60,10 +61,11 @@ async def record(
     """Append one entry; takes part in an open transaction.
 
     ``caller`` is ``api`` for people and programs, None for ourselves; where they come from is told
-    along (``coming_from``). In ``detail`` the values of
-    keys that name a secret are masked at any depth, long texts are cut at 2,000 characters and
-    long lists at 100 items, and what no database stores is removed.
+    along (``coming_from``). In ``detail`` known secrets are taken out, since no entry can ever be
+    mended; the values of keys that name a secret are masked at any depth, long texts are cut at
+    2,000 characters and long lists at 100 items, and what no database stores is removed.
     """
+    told = _safe(detail or {}, 0, Mask())
     await rows(
         "INSERT INTO audit_entry"
         " (action, agent_id, execution_id, delivery_id, caller, origin, detail)"
@@ -74,7 +76,7 @@ async def record(
         delivery_id,
         caller,
         _origin.get() if caller else None,
-        json.dumps(_safe(detail or {}, 0), ensure_ascii=False),
+        json.dumps(told, ensure_ascii=False),
     )
 
 
@@ -86,16 +88,16 @@ def names_a_secret(key: str) -> bool:
     return words[-1:] == ["key"] and (len(words) == 1 or words[-2] in KEY_KINDS)
 
 
-def _safe(value: Any, depth: int) -> Any:
+def _safe(value: Any, depth: int, mask: Mask) -> Any:
     if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, Mapping):
         kept = list(value.items())[:MAX_ITEMS]
-        return {clean(str(key)): _safe_under(str(key), one, depth) for key, one in kept}
+        return {clean(str(key)): _safe_under(str(key), one, depth, mask) for key, one in kept}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_safe(one, depth + 1) for one in list(value)[:MAX_ITEMS]]
+        return [_safe(one, depth + 1, mask) for one in list(value)[:MAX_ITEMS]]
     if isinstance(value, str):
-        text = clean(value)
+        text = mask.whole(clean(value))  # before it is cut: half a secret is not known
         return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "…"
     if value is None or isinstance(value, bool | int):
         return value
@@ -104,8 +106,8 @@ def _safe(value: Any, depth: int) -> Any:
     return to_wire(value) if isinstance(value, datetime) else str(value)
 
 
-def _safe_under(key: str, value: Any, depth: int) -> Any:
+def _safe_under(key: str, value: Any, depth: int, mask: Mask) -> Any:
     # A number under such a name is a count, as in prompt_tokens; a secret is text.
     if names_a_secret(key) and value is not None and not isinstance(value, bool | int | float):
         return MASKED
-    return _safe(value, depth + 1)
+    return _safe(value, depth + 1, mask)

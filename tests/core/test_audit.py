@@ -9,6 +9,7 @@ import pytest
 from aether import audit
 from aether.crypto import MASKED
 from aether.db import rows, transaction
+from aether.redact import learn
 
 
 async def _entries() -> list[dict[str, Any]]:
@@ -76,6 +77,24 @@ async def test_no_secret_gets_into_the_log() -> None:
         "project_key": "acme/api",
         "password": None,
     }
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_known_secret_in_any_text_is_taken_out_before_it_is_cut() -> None:
+    learn(["planted-0123456789-secret"])
+    half = "x" * (audit.MAX_CHARACTERS - 10)
+
+    await audit.record(
+        "agent.updated",
+        detail={
+            "after": {"prompt": "Your key is planted-0123456789-secret."},
+            "before": {"prompt": f"{half}planted-0123456789-secret and more"},
+        },
+    )
+
+    [entry] = await _entries()
+    assert entry["detail"]["after"] == {"prompt": "Your key is ***."}
+    assert "planted" not in entry["detail"]["before"]["prompt"]
 
 
 @pytest.mark.usefixtures("database")

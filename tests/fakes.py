@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dramatiq.brokers.stub import StubBroker
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aether.queue import Job, Queue
 
@@ -21,3 +22,13 @@ class RecordingQueue(Queue):
     def ids(self) -> list[int]:
         """Every id that was hinted, in order."""
         return [one for _, ids in self.hints for one in ids]
+
+
+class Replaceable:
+    """Whatever stands in at one address just now: each test of many gets a new one there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)

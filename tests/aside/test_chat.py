@@ -1,5 +1,6 @@
 """A chat over real HTTP: a web process, its aside, a scripted model."""
 
+import asyncio
 import json
 import os
 import signal
@@ -18,8 +19,11 @@ import pytest
 from aether.demo.faults import most_at_once
 from aether.demo.model import Reply, ScriptedModel
 from aether.demo.serving import serving
+from aether.embedded.postgres import Postgres
 from tests.aside.processes import Web, has_litellm, web
+from tests.conftest import emptied, make_database
 from tests.e2e.system import wait_for
+from tests.fakes import Replaceable
 
 KEY: Final = "sk-of-the-chat-0002"
 ASKED: Final = {"messages": [{"role": "user", "content": "Hello."}]}
@@ -28,6 +32,30 @@ ASKED: Final = {"messages": [{"role": "user", "content": "Hello."}]}
 @pytest.fixture
 def model() -> ScriptedModel:
     return ScriptedModel(key=KEY)
+
+
+@pytest.fixture(scope="module")
+def started(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Web, Replaceable]]:
+    """A web process, started once, and where its model stands."""
+    url = asyncio.run(make_database(postgres, "chat"))
+    door = Replaceable(ScriptedModel().app)
+    settings = {"LLM_API_KEY": KEY, "LLM_MODEL": "scripted"}
+    with (
+        serving(door) as model_url,
+        web(url, tmp_path_factory.mktemp("web"), LLM_BASE_URL=model_url, **settings) as made,
+    ):
+        yield made, door
+
+
+@pytest.fixture
+def shared(started: tuple[Web, Replaceable], postgres: Postgres, model: ScriptedModel) -> Web:
+    """The same over an emptied database, with this test's model."""
+    asyncio.run(emptied(postgres.dsn("chat")))
+    process, door = started
+    door.app = model.app
+    return process
 
 
 @pytest.fixture
@@ -52,8 +80,9 @@ def calls_made(process: Web) -> int:
 
 
 def test_a_chat_is_answered_and_the_web_process_stays_small(
-    process: Web, model: ScriptedModel
+    shared: Web, model: ScriptedModel
 ) -> None:
+    process = shared
     model.say(Reply.text("Hello, you.").using(3, 2))
 
     plain = ask(process)
@@ -144,8 +173,9 @@ def test_a_chat_whose_aside_is_killed_is_a_503_and_the_next_one_is_answered(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_ends_the_call_of_the_model(
-    process: Web, model: ScriptedModel, stream: bool
+    shared: Web, model: ScriptedModel, stream: bool
 ) -> None:
+    process = shared
     ask(process)
     never = threading.Event()
     model.say(Reply.text("one two").paced(never) if stream else Reply.text("x").after(never))

@@ -18,6 +18,7 @@ from aether.demo.github import GitHubStandIn
 from aether.demo.github_payloads import issue_opened_payload, signed_delivery
 from aether.demo.model import ScriptedModel
 from aether.demo.serving import serving
+from tests.fakes import Replaceable
 
 SECRET: Final = "webhook-secret-of-the-tests"
 TOKEN: Final = "ghp_a_token_of_the_tests_0001"
@@ -54,6 +55,7 @@ class System:
     environment: dict[str, str]
     github: GitHubStandIn
     model: ScriptedModel
+    doors: tuple[Replaceable, Replaceable]
     log: Path
     port: int = 0
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -62,6 +64,11 @@ class System:
     def url(self) -> str:
         """The first web process."""
         return f"http://127.0.0.1:{self.port}"
+
+    def renew(self) -> None:
+        """Put a new GitHub and a new model, which know nothing, where the old ones stand."""
+        self.github, self.model = _stand_ins()
+        self.doors[0].app, self.doors[1].app = self.github.app, self.model.app
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start ``aether COMMAND``, or any module where the command begins with ``-m``."""
@@ -174,14 +181,18 @@ class System:
         })  # fmt: skip
 
 
+def _stand_ins() -> tuple[GitHubStandIn, ScriptedModel]:
+    return GitHubStandIn({TOKEN: "aether-person"}), ScriptedModel()
+
+
 @contextmanager
 def system(
     database_url: str, broker_url: str, folder: Path, **environment: str
 ) -> Iterator[System]:
     """A system without processes yet: ``start_web`` and ``start`` what the test needs."""
-    github = GitHubStandIn({TOKEN: "aether-person"})
-    model = ScriptedModel()
-    with serving(github.app) as github_url, serving(model.app) as model_url:
+    github, model = _stand_ins()
+    doors = (Replaceable(github.app), Replaceable(model.app))
+    with serving(doors[0]) as github_url, serving(doors[1]) as model_url:
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -204,6 +215,7 @@ def system(
             },
             github=github,
             model=model,
+            doors=doors,
             log=folder / "processes.log",
         )
         try:

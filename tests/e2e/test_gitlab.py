@@ -1,9 +1,9 @@
 """GitLab in, notes out: real processes, real database, real queue; GitLab and model stand in."""
 
+import asyncio
 import base64
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,11 @@ import pytest
 
 from aether.demo.model import Reply, ToolCallScript, by_turn
 from aether.demo.serving import serving
-from tests.e2e.system import System, wait_for
+from aether.embedded.postgres import Postgres
+from aether.embedded.valkey import Valkey
+from tests.conftest import emptied, make_database
+from tests.e2e.system import System, system, wait_for
+from tests.fakes import Replaceable
 from tests.sources.gitlab.hooks import delivery
 from tests.sources.gitlab.stand_in import GitLabStandIn
 from tests.sources.gitlab.state import Item
@@ -37,26 +41,44 @@ class World:
         )
 
 
-@pytest.fixture
-def world(make_system: Callable[..., AbstractContextManager[System]]) -> Iterator[World]:
-    gitlab = GitLabStandIn(prefix="/gitlab")
-    gitlab.accept(TOKEN, "aether-person")
+@pytest.fixture(scope="module")
+def started(
+    postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[System, Replaceable]]:
+    """Web, worker and scheduler, started once, and where their GitLab stands."""
+    database = asyncio.run(make_database(postgres, "gitlab"))
+    door = Replaceable(GitLabStandIn(prefix="/gitlab").app)
     with (
-        serving(gitlab.app) as url,
-        make_system(
+        serving(door) as url,
+        system(
+            database,
+            valkey.url,
+            tmp_path_factory.mktemp("system"),
             GITLAB_URL=f"{url}/gitlab",
             GITLAB_TOKEN=TOKEN,
             GITLAB_WEBHOOK_SECRET=SECRET,
             GITLAB_SIGNING_TOKEN=SIGNING,
-        ) as system,
+        ) as made,
     ):
-        system.start("worker")
-        system.start("scheduler")
-        system.start_web()
-        system.one_task()
-        told = {"canonical_trigger": "issue.commented", "task_id": "triage"}
-        system.call("POST", "/api/tasks/triggers", json=told)
-        yield World(system=system, gitlab=gitlab)
+        made.start("worker")
+        made.start("scheduler")
+        made.start_web()
+        yield made, door
+
+
+@pytest.fixture
+def world(started: tuple[System, Replaceable]) -> World:
+    """The same over an emptied database, with new stand-ins and one task on two triggers."""
+    made, door = started
+    gitlab = GitLabStandIn(prefix="/gitlab")
+    gitlab.accept(TOKEN, "aether-person")
+    asyncio.run(emptied(made.environment["DATABASE_URL"]))
+    made.renew()
+    door.app = gitlab.app
+    made.one_task()
+    told = {"canonical_trigger": "issue.commented", "task_id": "triage"}
+    made.call("POST", "/api/tasks/triggers", json=told)
+    return World(system=made, gitlab=gitlab)
 
 
 def said(item: Item) -> list[str]:

@@ -1,14 +1,43 @@
 """HTTP in, comments out: real processes, real database, real queue; GitHub and model stand in."""
 
+import asyncio
 import re
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from aether.demo.github_payloads import issue_comment_payload
 from aether.demo.model import Reply, ToolCallScript, by_turn
-from tests.e2e.system import SECRET, System, wait_for
+from aether.embedded.postgres import Postgres
+from aether.embedded.valkey import Valkey
+from tests.conftest import emptied, make_database
+from tests.e2e.system import SECRET, System, system, wait_for
 
 REPO = "acme/api"
+
+
+@pytest.fixture(scope="module")
+def started(
+    postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """Web, worker and scheduler, started once: each takes seconds to start."""
+    url = asyncio.run(make_database(postgres, "issue_opened"))
+    with system(url, valkey.url, tmp_path_factory.mktemp("system")) as made:
+        made.start("worker")
+        made.start("scheduler")
+        made.start_web()
+        yield made
+
+
+@pytest.fixture
+def running(started: System) -> System:
+    """The same over an emptied database, with new stand-ins and one task on ``issue.created``."""
+    asyncio.run(emptied(started.environment["DATABASE_URL"]))
+    started.renew()
+    started.one_task()
+    return started
 
 
 def comments(system: System, number: int = 7) -> list[str]:

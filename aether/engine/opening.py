@@ -31,6 +31,8 @@ def visibility(
     execution_id: int | None,
     agent_id: str | None,
     project_id: int | None,
+    source: str,
+    site: str,
     project_key: str,
 ) -> Visibility:
     """What a run of ``task`` may remember and recall; ``execution_id`` is None before it exists."""
@@ -38,6 +40,8 @@ def visibility(
         execution_id=execution_id,
         agent_id=agent_id,
         project_id=project_id,
+        source=source,
+        site=site,
         project_key=project_key,
         scopes=tuple(MemoryScope(one) for one in task.memory_scopes),
     )

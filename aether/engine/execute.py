@@ -17,7 +17,7 @@ from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects, call_timeout
-from aether.engine import approvals, limits, opening, settle
+from aether.engine import approvals, limits, opening, settle, summary
 from aether.engine import conversation as conversations
 from aether.engine.approvals import Asker
 from aether.engine.assign import Assignment, assign, resume
@@ -83,6 +83,8 @@ class Run:
             execution_id=self.execution.id,
             agent_id=self.agent_id,
             project_id=self.execution.project_id,
+            source=self.execution.source,
+            site=self.execution.site,
             project_key=self.execution.project_key,
         )
 
@@ -108,11 +110,9 @@ class Run:
             execution_id=self.execution.id,
             call_key=f"{self.lease.run}:{round_number}:{call_id}"[:250],
             agent_id=self.agent_id,
-            project_id=self.execution.project_id,
-            project_key=self.execution.project_key,
             lease=self.lease,
             reach=opening.reach(self.task, self.event),
-            memory_scopes=tuple(self.task.memory_scopes),
+            visibility=self.visibility,
         )
 
 
@@ -434,18 +434,22 @@ async def _finish(run: Run, text: str) -> None:
             outcome = await run.effects.say(ANSWER, text)
             url = outcome.url
             posted = "posted" if outcome.status is EffectStatus.SENT else "not sent"
-    is_summarized = opening.is_summarized(run.task, run.event)
+    detail = {"task_id": run.task.id, "answer": posted, "url": url}
+    summarize = run.task.summarize
+    if summarize and (why_not := summary.why_not(run.event, run.task)) is not None:
+        summarize = False
+        detail["no_summary"] = why_not
     async with transaction():
         await fence(run.lease)
-        await settle.succeed(run.lease, text=text, url=url, summarize=is_summarized)
+        await settle.succeed(run.lease, text=text, url=url, summarize=summarize)
         await audit.record(
             "task.completed",
             agent_id=run.agent_id,
             execution_id=run.lease.execution_id,
-            detail={"task_id": run.task.id, "answer": posted, "url": url},
+            detail=detail,
         )
     reached("marked done")
-    if is_summarized:
+    if summarize:
         run.runtime.queue.hint(Job.SUMMARIZE_RUN, [run.lease.execution_id])
 
 

@@ -32,6 +32,8 @@ def visibility(
     execution_id: int | None,
     agent_id: str | None,
     project_id: int | None,
+    source: str,
+    site: str,
     project_key: str,
 ) -> Visibility:
     """What a run of ``task`` may remember and recall; ``execution_id`` is None before it exists."""
@@ -39,6 +41,8 @@ def visibility(
         execution_id=execution_id,
         agent_id=agent_id,
         project_id=project_id,
+        source=source,
+        site=site,
         project_key=project_key,
         scopes=tuple(MemoryScope(one) for one in task.memory_scopes),
     )
@@ -123,11 +127,6 @@ def explained(assignment: Assignment, task: TaskDefinition, event: SourceEvent) 
     if held_back is None:
         return assignment
     return replace(assignment, reason=f"{assignment.reason}; {held_back}")
-
-
-def is_summarized(task: TaskDefinition, event: SourceEvent) -> bool:
-    """Whether the run leaves a summary: not an outsider's, who would speak in later runs by it."""
-    return task.summarize and why_held_back(event, task) is None
 
 
 def reach(task: TaskDefinition, event: SourceEvent) -> ToolReach:

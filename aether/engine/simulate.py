@@ -281,6 +281,8 @@ async def _recalled(
         execution_id=None,
         agent_id=assignment.agent.id if assignment.agent else None,
         project_id=plan.project_id,
+        source=plan.event.source,
+        site=plan.event.site,
         project_key=item_keys(plan.event)[0],
     )
     return await opening.recall(runtime.settings, plan.event, within)

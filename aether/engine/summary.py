@@ -15,8 +15,10 @@ from aether.db import row, rows, transaction
 from aether.engine import limits
 from aether.engine.known_secrets import learn_stored
 from aether.engine.opening import visibility
+from aether.engine.outsiders import why_held_back
 from aether.engine.runtime import Runtime
 from aether.errors import AetherError, UpstreamError
+from aether.events import SourceEvent
 from aether.llm import ask as asking
 from aether.llm import prompts
 from aether.memory.store import remember
@@ -44,6 +46,18 @@ WHERE summary_tries < $1 AND status = 'succeeded'
   AND coalesce(enqueued_at, finished_at) < now() - make_interval(secs => $2)
 RETURNING id
 """
+
+
+def why_not(event: SourceEvent, task: TaskDefinition) -> str | None:
+    """Why a run of ``task`` that ``event`` woke leaves no summary; None: it may.
+
+    A summary speaks in later runs, for whoever reads their answers: like ``remember``, it is not
+    for what a stranger said, nor for what is kept from others.
+    """
+    if (held_back := why_held_back(event, task)) is not None:
+        return held_back
+    hidden = event.subject.visibility if event.subject else None
+    return f"it is about what is {hidden}" if hidden else None
 
 
 async def wanted() -> list[int]:
@@ -103,6 +117,8 @@ async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefin
         execution_id=execution.id,
         agent_id=execution.agent_id,
         project_id=execution.project_id,
+        source=execution.source,
+        site=execution.site,
         project_key=execution.project_key,
     )
     of_site = f"{execution.site}-" if execution.site else ""

@@ -29,6 +29,7 @@ FLOOR: Final = (
 EXACT_UP_TO: Final = 10_000
 """Pieces in scope up to which every one is compared: exact, and faster than the index there."""
 
+LONGEST_KEY_SPACE: Final = 170  # leaves room for an execution's id
 RANK_CONSTANT: Final = 60  # reciprocal rank fusion; Cormack, Clarke, Buettcher, SIGIR 2009
 INDEXED_DIMENSIONS: Final = frozenset({384, 512, 768, 1024, 1536, 3072})
 """Which have an index: migrations 0002 and 0011."""
@@ -40,19 +41,26 @@ _NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-\s*(?=-))+""")
 
 @dataclass(frozen=True, kw_only=True)
 class Visibility:
-    """What one run may recall: its own, its project's, and wider where the task permits."""
+    """What one run may recall: its own, its project's, and wider where the task permits.
+
+    ``project_key`` is the platform's word for the project, which two sites may both have.
+    """
 
     execution_id: int | None
     agent_id: str | None
     project_id: int | None
+    source: str = ""
+    site: str = ""
     project_key: str = ""
     scopes: Sequence[MemoryScope] = (MemoryScope.TASK, MemoryScope.PROJECT)
 
     @property
     def key_space(self) -> str:
         """Where this run's own memories have their keys: one space an agent and project."""
-        space = f"agent:{self.agent_id or ''}:{self.project_key or self.project_id or ''}"
-        if len(space) <= 170:  # leaves room for an execution's id
+        project = self.project_key or str(self.project_id or "")
+        space = ":".join(["agent", self.agent_id or "", *filter(None, [self.source, self.site])])
+        space = f"{space}:{project}"
+        if len(space) <= LONGEST_KEY_SPACE:
             return space
         return f"agent:{hashlib.sha256(space.encode()).hexdigest()}"
 
@@ -190,11 +198,15 @@ def _visible(visibility: Visibility, within: _Filter) -> str:
 
 
 def _visible_project(visibility: Visibility, within: _Filter) -> str:
+    """What belongs to the project, and what this agent stored there before it had a row."""
+    seen = []
     if visibility.project_id is not None:
-        return f"m.scope = 'project' AND m.project_id = {within.number(visibility.project_id)}"
-    # An event of a project without a row: what this agent stored for the same project.
-    space = within.number(visibility.key_space)
-    return f"m.scope = 'project' AND m.project_id IS NULL AND m.key_space = {space}"
+        seen.append(f"m.project_id = {within.number(visibility.project_id)}")
+    if visibility.project_key:
+        space = within.number(visibility.key_space)
+        seen.append(f"m.project_id IS NULL AND m.key_space = {space}")
+    places = " OR ".join(f"({one})" for one in seen) or "false"
+    return f"m.scope = 'project' AND ({places})"
 
 
 async def _embedded(

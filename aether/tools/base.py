@@ -10,6 +10,7 @@ from aether.effects import Effects, Outcome
 from aether.errors import AetherError, ErrorCode
 from aether.events import Subject
 from aether.leases import Lease
+from aether.memory.search import Visibility
 from aether.rendering import storable
 from aether.sources.base import KeyedSource, Source
 from aether.vocabulary import EffectStatus, ToolReach
@@ -32,11 +33,9 @@ class ToolContext:
     execution_id: int
     call_key: str  # names this call within the execution; the same when the run is resumed
     agent_id: str | None
-    project_id: int | None
-    project_key: str
     lease: Lease  # of the run; what is stored before a call is fenced by it
     reach: ToolReach
-    memory_scopes: tuple[str, ...]
+    visibility: Visibility  # what this run may remember and recall
 
     def target(self, arguments: Mapping[str, Any]) -> tuple[Effects, Subject]:
         """What to act on: the item at hand, or ``issue`` of its project if the task says so.

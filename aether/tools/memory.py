@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aether.config import Settings
-from aether.memory.search import Visibility, search
+from aether.llm.prompts import MEMORY_LIMIT
+from aether.memory.search import Recalled, Visibility, search
 from aether.memory.store import remember as store
 from aether.tools.base import RefusedError, ToolContext, as_json
 from aether.vocabulary import MemoryScope
@@ -12,30 +13,29 @@ from aether.vocabulary import MemoryScope
 DEFAULT_RECALLED: Final = 6
 
 
-def visibility(context: ToolContext) -> Visibility:
-    """What this run may see."""
-    return Visibility(
-        execution_id=context.execution_id,
-        agent_id=context.agent_id,
-        project_id=context.project_id,
-        project_key=context.project_key,
-        scopes=tuple(MemoryScope(one) for one in context.memory_scopes),
-    )
-
-
 async def remember(context: ToolContext, arguments: Mapping[str, Any]) -> str:
-    """Store a memory; the same key of this agent and project is replaced."""
+    """Store a memory; the same key of this agent and project is replaced.
+
+    Raises:
+        RefusedError: the task does not permit the scope, or too many could recall it there.
+    """
     scope = MemoryScope(arguments.get("scope", MemoryScope.PROJECT))
-    _permit(context.memory_scopes, scope)
+    seen = context.visibility
+    _permit(seen.scopes, scope)
+    if scope is MemoryScope.PROJECT and seen.project_id is None and not seen.project_key:
+        raise RefusedError("scope: there is no project at hand")
+    hidden = context.subject.visibility if context.subject else None
+    if hidden and scope is not MemoryScope.TASK:  # it would be told where everybody reads
+        raise RefusedError(f"scope: what is {hidden} may only be remembered for this run (task)")
     await store(
         context.settings,
         key=arguments["key"],
         content=arguments["content"],
         scope=scope,
         agent_id=context.agent_id,
-        project_id=context.project_id,
+        project_id=seen.project_id,
         execution_id=context.execution_id,
-        key_space=visibility(context).key_space,
+        key_space=seen.key_space,
         ttl_seconds=arguments.get("ttl_seconds"),
         replace=True,
     )
@@ -44,7 +44,7 @@ async def remember(context: ToolContext, arguments: Mapping[str, Any]) -> str:
 
 async def recall(context: ToolContext, arguments: Mapping[str, Any]) -> str:
     """Memories near the query, nearest first, as JSON."""
-    return await recalled(context.settings, visibility(context), arguments)
+    return await recalled(context.settings, context.visibility, arguments)
 
 
 async def recalled(settings: Settings, seen: Visibility, arguments: Mapping[str, Any]) -> str:
@@ -63,12 +63,21 @@ async def recalled(settings: Settings, seen: Visibility, arguments: Mapping[str,
         scope=MemoryScope(scope) if scope else None,
         limit=int(arguments.get("limit", DEFAULT_RECALLED)),
     )
-    return as_json(
-        [
-            {"key": one.key, "content": one.content, "scope": one.scope, "by": one.agent_id}
-            for one in found
-        ]
-    )
+    return as_json([_told(one) for one in found])
+
+
+def _told(memory: Recalled) -> dict[str, str | None]:
+    """A memory for the model; of a long one what fits best, or it would be cut anywhere."""
+    told = {
+        "key": memory.key,
+        "content": memory.content,
+        "scope": memory.scope,
+        "by": memory.agent_id,
+        "on": f"{memory.updated_at:%Y-%m-%d}",
+    }
+    if len(memory.content) > MEMORY_LIMIT:
+        told |= {"content": memory.passage, "part_of": f"{len(memory.content):,} characters"}
+    return told
 
 
 def _permit(permitted: Sequence[str], scope: MemoryScope) -> None:

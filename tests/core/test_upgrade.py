@@ -9,7 +9,7 @@ from tortoise.migrations.api import migrate as apply_migrations
 
 from aether import db
 from aether.embedded.postgres import Postgres
-from aether.models import Agent, Project, TaskDefinition, ToolDefinition, UsageDay
+from aether.models import Agent, Memory, Project, TaskDefinition, ToolDefinition, UsageDay
 from aether.vocabulary import AnswerMode
 
 FIRST_RELEASE = "aether.0002_postgres"
@@ -43,6 +43,13 @@ ROWS = (
          (1, 1, 2, '{}', 'gpt-4o', 10, 2, 0.25, '2026-02-18T00:00:00Z')""",
     """INSERT INTO audit_entry (action) VALUES ('task.queued')""",
     """INSERT INTO memory (key, content, scope) VALUES ('k', 'c', 'project')""",
+    """INSERT INTO memory (key_space, key, content, scope, execution_id, project_id)
+       VALUES ('agent:pm_sarah:acme/new', 'of a run', 'c', 'project', 1, NULL),
+         ('agent:pm_sarah:acme/new:1', 'of a task', 'c', 'task', 1, NULL),
+         ('agent:pm_sarah:acme/api', 'of a project', 'c', 'project', 99, 1),
+         ('agent:pm_sarah:acme/old', 'of nobody', 'c', 'project', 99, NULL),
+         ('agent:' || repeat('a', 64) || ':1', 'of a hash', 'c', 'task', 1, NULL),
+         ('agent:pm_sarah:' || repeat('a', 150), 'too long', 'c', 'project', 1, NULL)""",
 )
 
 
@@ -80,6 +87,7 @@ async def test_a_database_of_the_first_release_is_upgraded_with_its_rows(
         project = await Project.get(source_project_id="acme/api")
         tool = await ToolDefinition.get(name="add_comment")
         used = await UsageDay.get()
+        spaces = {one.key: one.key_space for one in await Memory.all()}
     assert (agent.fallback_models, agent.max_tokens_per_day) == ([], None)
     assert (task.answer_mode, task.approve_tools) == (AnswerMode.ADD, [])
     assert (task.approve_answer, task.outsiders_may_act) == (False, False)
@@ -87,3 +95,12 @@ async def test_a_database_of_the_first_release_is_upgraded_with_its_rows(
     assert (str(used.day), used.agent_id, used.task_id) == ("2026-02-18", None, "pm_analyze")
     assert (used.llm_calls, used.prompt_tokens, used.completion_tokens) == (2, 110, 22)
     assert float(used.cost_usd) == 0.75
+    assert spaces == {
+        "k": "",
+        "of a run": "agent:pm_sarah:github:acme/new",
+        "of a task": "agent:pm_sarah:github:acme/new:1",
+        "of a project": "agent:pm_sarah:github:acme/api",
+        "of nobody": "agent:pm_sarah:acme/old",
+        "of a hash": f"agent:{'a' * 64}:1",
+        "too long": f"agent:pm_sarah:{'a' * 150}",
+    }

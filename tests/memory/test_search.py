@@ -191,11 +191,15 @@ async def everywhere(remember: Remember) -> None:
     await remember("project-1", text, scope=scope.PROJECT, agent_id="b", project_id=1)
     await remember("project-2", text, scope=scope.PROJECT, agent_id="a", project_id=2)
     await remember("org", text, scope=scope.ORGANIZATIONAL, agent_id="b", project_id=2)
-    await remember("unknown", text, agent_id="a", key_space="agent:a:acme/new")
-    await remember("unknown", text, agent_id="b", key_space="agent:b:acme/new")
+    for agent in ("a", "b"):
+        space = f"agent:{agent}:github:acme/new"
+        await remember("unknown", text, agent_id=agent, key_space=space)
+    for place in ("gitlab:acme/new", "github:https://ghe.example:acme/new"):
+        await remember("of another", text, agent_id="a", key_space=f"agent:a:{place}")
 
 
 ALL = tuple(MemoryScope)
+NEW = {"source": "github", "project_key": "acme/new"}
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -210,8 +214,13 @@ ALL = tuple(MemoryScope)
         ({"scopes": []}, []),
         ({"scopes": ALL, "agent_id": None}, ["org", "project-1", "task-1"]),
         ({"scopes": ALL, "agent_id": "b", "execution_id": 9}, ["agent-b", "org", "project-1"]),
-        ({"project_id": None, "project_key": "acme/new"}, ["task-1", "unknown"]),
-        ({"project_id": None, "project_key": "acme/other"}, ["task-1"]),
+        ({"project_id": None, **NEW}, ["task-1", "unknown"]),
+        ({"project_id": 1, **NEW}, ["project-1", "task-1", "unknown"]),
+        ({"project_id": None, **NEW, "source": "gitlab"}, ["of another", "task-1"]),
+        ({"project_id": None, **NEW, "site": "https://ghe.example"}, ["of another", "task-1"]),
+        ({"project_id": None, **NEW, "agent_id": "c"}, ["task-1"]),
+        ({"project_id": None, **NEW, "project_key": "acme/other"}, ["task-1"]),
+        ({"project_id": None, **NEW, "project_key": ""}, ["task-1"]),
     ],
 )
 async def test_a_run_sees_its_own_and_what_is_permitted(
@@ -242,13 +251,17 @@ async def test_a_filter_narrows_visibility_and_never_widens_it(settings: Setting
 
 
 def test_a_key_space_is_the_agents_and_the_projects_and_fits_its_column() -> None:
-    short = Visibility(execution_id=1, agent_id="pm_sarah", project_id=4, project_key="acme/api")
-    long = Visibility(execution_id=1, agent_id="a" * 64, project_id=4, project_key="p" * 400)
-    other = Visibility(execution_id=1, agent_id="a" * 64, project_id=4, project_key="p" * 399)
+    def space(**told: Any) -> str:
+        values: dict[str, Any] = {"execution_id": 1, "agent_id": "pm_sarah", "project_id": 4}
+        return Visibility(**values | told).key_space
 
-    assert short.key_space == "agent:pm_sarah:acme/api"
-    assert len(long.key_space) <= 170
-    assert long.key_space != other.key_space
+    of_site = {"source": "jira", "site": "https://jira.example", "project_key": "OPS"}
+    long = {"agent_id": "a" * 64, "source": "github"}
+    assert space(source="github", project_key="acme/api") == "agent:pm_sarah:github:acme/api"
+    assert space(**of_site) == "agent:pm_sarah:jira:https://jira.example:OPS"
+    assert space() == "agent:pm_sarah:4"
+    assert len(space(**long, project_key="p" * 400)) <= 170
+    assert space(**long, project_key="p" * 400) != space(**long, project_key="p" * 399)
 
 
 async def test_a_run_recalls_only_what_is_near_enough(

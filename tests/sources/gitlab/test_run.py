@@ -21,8 +21,10 @@ from aether.engine.runtime import Runtime
 from aether.llm import chat
 from aether.models import (
     Agent,
+    AuditEntry,
     Delivery,
     Effect,
+    Memory,
     SourceEventMapping,
     TaskDefinition,
     TaskExecution,
@@ -30,7 +32,7 @@ from aether.models import (
     TriggerTaskMapping,
 )
 from aether.sources.gitlab import GitLab
-from aether.vocabulary import AnswerMode
+from aether.vocabulary import AnswerMode, MemoryScope
 from resolvers.seeding import seed
 from tests.fakes import RecordingQueue
 from tests.sources.gitlab import state
@@ -249,6 +251,34 @@ async def test_an_issue_whose_creation_was_lost_is_found_by_its_marker(
 
     assert (await TaskExecution.get(id=lost.id)).status == "succeeded"
     assert [one.title for one in gitlab.project(PROJECT).issues.values()] == ["It breaks", "Part"]
+
+
+@pytest.mark.parametrize("is_note", [False, True])
+async def test_what_not_everybody_may_read_is_remembered_for_its_run_alone(
+    world: World, gitlab: GitLabStandIn, issue: Item, *, is_note: bool
+) -> None:
+    scopes = [one.value for one in MemoryScope]
+    await TaskDefinition.all().update(memory_scopes=scopes, summarize=True)
+    if is_note:
+        note = gitlab.add_note(issue, "The customer is ACME.", "ann", internal=True)
+        told = gitlab.told_note(PROJECT, issue, note)
+    else:
+        issue.confidential = True
+        told = gitlab.told(PROJECT, issue, "open")
+    calls = [
+        CALL("remember", {"key": "k", "content": "ACME", "scope": scope}, scope) for scope in scopes
+    ]
+
+    done = await world.run(told, Reply.calls(*calls))
+
+    hidden = "internal" if is_note else "confidential"
+    ran = await ToolExecution.all().order_by("id")
+    why = f"scope: what is {hidden} may only be remembered for this run (task)"
+    assert [one.error for one in ran] == [None, why, why, why]
+    assert [one.scope for one in await Memory.all()] == ["task"]
+    [entry] = await AuditEntry.filter(action="task.completed")
+    assert entry.detail["no_summary"] == f"it is about what is {hidden}"
+    assert (done.status, done.summary_tries) == ("succeeded", None)
 
 
 async def test_an_internal_note_is_answered_internally_and_begets_confidential_issues(

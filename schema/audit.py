@@ -131,9 +131,9 @@ class Query:
         last: Last = None,
         before: Before = None,
     ) -> Connection[AuditEntry] | None:
-        part = window_of("audit", first, after, last, before)
+        part = window_of("log", first, after, last, before)
         wanted = _wanted(agent_id, execution_id, action=action, since=since, until=until)
-        return connection(AuditEntry, "audit", await audit.slice_audit(wanted, part))
+        return connection(AuditEntry, "log", await audit.slice_audit(wanted, part))
 
     @strawberry.field(
         description="The audit log of an agent, newest first, also of one that is deleted; "

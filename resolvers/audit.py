@@ -6,7 +6,7 @@ from aether.db import rows
 from aether.models import Agent, AuditEntry
 from resolvers.fields import Moment, Page, Reference, RowId
 from resolvers.rows import criteria, find, page, pages
-from resolvers.windows import NewestFirst, Slice, Window, cut, slices
+from resolvers.windows import NewestCreatedFirst, NewestFirst, Slice, Window, cut, slices
 
 
 class AuditFilter(Page):
@@ -26,12 +26,15 @@ class AuditFilter(Page):
 
 async def list_audit(wanted: AuditFilter) -> list[AuditEntry]:
     """Everything that was recorded, newest first; what belongs to no agent, too."""
-    return await page(_chosen(wanted).order_by("-id"), wanted)
+    return await page(_chosen(wanted).order_by("-created_at", "-id"), wanted)
 
 
 async def slice_audit(wanted: AuditFilter, part: Window) -> Slice[AuditEntry]:
-    """A window on ``list_audit``."""
-    return await cut(NewestFirst(_chosen(wanted)), part)
+    """A window on ``list_audit``.
+
+    In the order of time, as ``until`` asks: in that of ids all that came later would be walked.
+    """
+    return await cut(NewestCreatedFirst(_chosen(wanted)), part)
 
 
 def _chosen(wanted: AuditFilter) -> QuerySet[AuditEntry]:

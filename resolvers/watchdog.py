@@ -21,6 +21,11 @@ LONGEST_SEARCH: Final = 2_000
 MOST_SEARCH: Final = 5_000
 """Characters of a search that are taken. All of them at 12 bytes each, %-encoded, still fit into a
 request's head: beyond 64 KiB the server itself refuses it, and not as JSON."""
+NEAR: Final = 2_000
+"""Entries that are searched one by one before the index of words is asked: it gives what it finds
+whole, and in no order, which is much for a common word and at once for a rare one."""
+
+_MATCHES: Final = "tsv @@ websearch_to_tsquery('simple', {})"
 
 # A row of minus signs overflows PostgreSQL's parser of searches (SQLSTATE XX000).
 _NO_WORDS: Final = re.compile(r"""-(?=\s*-)|[^\w\s"'./@:+#-]""")
@@ -61,7 +66,10 @@ async def slice_watchdog_entries(wanted: WatchdogFilter, part: Window) -> Slice[
 
 
 class _Found:
-    """What a filter finds, newest first: the search is SQL that the ORM has no words for."""
+    """What a filter finds, newest first: the search is SQL that the ORM has no words for.
+
+    PostgreSQL cannot know how common a word is, and would walk the whole log for one that is rare.
+    """
 
     def __init__(self, wanted: WatchdogFilter) -> None:
         if not runtime().settings.watchdog_enabled:
@@ -70,22 +78,21 @@ class _Found:
         self._values: list[Any] = []
         search = (wanted.search or "").strip()[:LONGEST_SEARCH]
         if wanted.level is not None:
-            self._add("level = {}", wanted.level)
+            self._where.append(f"level = {self._number(wanted.level)}")
         if wanted.component is not None:
-            self._add("component = {}", wanted.component)
-        if search:
-            words = _NO_WORDS.sub(" ", search)
-            self._add("tsv @@ websearch_to_tsquery('simple', {})", words)
+            self._where.append(f"component = {self._number(wanted.component)}")
+        words = self._number(_NO_WORDS.sub(" ", search)) if search else None
+        self._matches = _MATCHES.format(words) if words else None
 
-    def _add(self, condition: str, value: Any) -> None:
+    def _number(self, value: Any) -> str:
         self._values.append(value)
-        self._where.append(condition.format(f"${len(self._values)}"))
+        return f"${len(self._values)}"
 
-    def _sql(self, what: str, conditions: Sequence[str], values: Sequence[int]) -> str:
-        """``conditions`` hold a ``{}`` each, for their values, which come after the filter's."""
-        places = range(len(self._values) + 1, len(self._values) + len(values) + 1)
-        more = [one.format(f"${place}") for one, place in zip(conditions, places, strict=True)]
-        return f"SELECT {what} FROM watchdog_entry WHERE {' AND '.join(self._where + more)}"  # noqa: S608 # our own words
+    def _conditions(self, more: Sequence[str]) -> str:
+        """``more`` hold a ``{}`` each, for their values, which come after the filter's."""
+        places = range(len(self._values) + 1, len(self._values) + len(more) + 1)
+        told = [one.format(f"${place}") for one, place in zip(more, places, strict=True)]
+        return " AND ".join(self._where + told)
 
     async def read(
         self,
@@ -96,15 +103,34 @@ class _Found:
         offset: int = 0,
         reverse: bool = False,
     ) -> list[WatchdogEntry]:
-        order = "id" if reverse else "id DESC"
-        statement = self._sql("id", conditions, values)
-        found = await rows(
-            f"{statement} ORDER BY {order} LIMIT {most:d} OFFSET {offset:d}",
-            *self._values,
-            *values,
-        )
-        ids = [one["id"] for one in found]
+        ids = await self._ids(conditions, values, most, offset=offset, reverse=reverse)
         return await WatchdogEntry.filter(id__in=ids).order_by("id" if reverse else "-id")
+
+    async def _ids(
+        self,
+        conditions: Sequence[str],
+        values: Sequence[int],
+        most: int,
+        *,
+        offset: int = 0,
+        reverse: bool = False,
+    ) -> list[int]:
+        order = "id" if reverse else "id DESC"
+        page = f"ORDER BY {order} LIMIT {most:d} OFFSET {offset:d}"
+        where = self._conditions(conditions)
+        if self._matches is None:
+            plain = f"SELECT id FROM watchdog_entry WHERE {where} {page}"  # noqa: S608 # our own words
+            return [one["id"] for one in await rows(plain, *self._values, *values)]
+        near = f"""SELECT id FROM (
+            SELECT id, tsv FROM watchdog_entry WHERE {where} ORDER BY {order} LIMIT {NEAR}) AS near
+          WHERE {self._matches} {page}"""  # noqa: S608 # our own words
+        found = await rows(near, *self._values, *values)
+        if len(found) < most:
+            anywhere = f"""WITH found AS MATERIALIZED (
+                SELECT id, level, component FROM watchdog_entry WHERE {self._matches})
+              SELECT id FROM found WHERE {where} {page}"""  # noqa: S608 # our own words
+            found = await rows(anywhere, *self._values, *values)
+        return [one["id"] for one in found]
 
     async def between(self, window: Window, most: int) -> list[WatchdogEntry]:
         bounds = {"id < {}": window.after, "id > {}": window.before}
@@ -112,12 +138,15 @@ class _Found:
         return await self.read(list(given), list(given.values()), most, reverse=window.from_end)
 
     async def reaches(self, position: Position, *, forward: bool) -> bool:
-        condition, order = ("id <= {}", "id DESC") if forward else ("id >= {}", "id")
-        statement = self._sql("id", [condition], position)
-        return bool(await rows(f"{statement} ORDER BY {order} LIMIT 1", *self._values, *position))
+        condition = "id <= {}" if forward else "id >= {}"
+        return bool(await self._ids([condition], position, 1, reverse=not forward))
 
     async def count(self) -> int:
-        [found] = await rows(self._sql("count(*) AS n", [], []), *self._values)
+        where = self._conditions([self._matches] if self._matches else [])
+        [found] = await rows(
+            f"SELECT count(*) AS n FROM watchdog_entry WHERE {where}",  # noqa: S608 # our own words
+            *self._values,
+        )
         return int(found["n"])
 
     def position(self, row: WatchdogEntry) -> Position:

@@ -152,12 +152,12 @@ class Query:
         last: Last = None,
         before: Before = None,
     ) -> Connection[AuditEntry] | None:
-        part = window_of("audit", first, after, last, before)
+        part = window_of("log", first, after, last, before)
         wanted = _wanted(
             agent_id, execution_id, delivery_id, caller=caller, action=action, since=since,
             until=until,
         )  # fmt: skip
-        return connection(AuditEntry, "audit", await audit.slice_audit(wanted, part))
+        return connection(AuditEntry, "log", await audit.slice_audit(wanted, part))
 
     @strawberry.field(
         description="The audit log of an agent, newest first, also of one that is deleted; "

@@ -42,7 +42,8 @@ LISTS: Final[Mapping[str, tuple[int, ...]]] = {
     "delivery": ID,
     "execution": ID,
     "tool_execution": ID,
-    "audit": ID,
+    "audit": ID,  # of an agent
+    "log": MOMENT_AND_ID,  # the whole audit log
     "watchdog": ID,
     "memory": MOMENT_AND_ID,
 }

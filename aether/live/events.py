@@ -249,8 +249,8 @@ async def cursor_of_now() -> str:
 _PRUNE: Final = """
 WITH gone AS (
   DELETE FROM live_event WHERE (tx, id) IN (
-    SELECT tx, id FROM live_event WHERE created_at < now() - make_interval(hours => $1::int)
-    ORDER BY tx, id LIMIT $2::int)
+    SELECT tx, id FROM (SELECT * FROM live_event ORDER BY tx, id LIMIT $2::int) AS first
+    WHERE created_at < now() - make_interval(hours => $1::int))
   RETURNING tx),
 last AS (SELECT tx, count(*) OVER () AS n FROM gone ORDER BY tx DESC LIMIT 1),
 noted AS (
@@ -261,12 +261,12 @@ SELECT n FROM last
 
 
 async def prune(hours: int = KEEP_HOURS) -> int:
-    """Delete events older than ``hours``, in batches, and note how far; how many there were."""
+    """Delete events older than ``hours``, in batches, and note how far; how many there were.
+
+    Looks at the first events only, until all of a batch are younger: what a transaction that was
+    open for long has written late stands among the first, and goes with the next pruning.
+    """
     deleted = 0
-    while True:
-        gone = await row(_PRUNE, hours, PRUNE_BATCH)
-        if gone is None:
-            return deleted
+    while (gone := await row(_PRUNE, hours, PRUNE_BATCH)) is not None:
         deleted += int(gone["n"])
-        if int(gone["n"]) < PRUNE_BATCH:
-            return deleted
+    return deleted

@@ -6,7 +6,7 @@ from tortoise.migrations import operations as ops
 
 # Most entries tell of no delivery, and fewer of people; what is not told costs no index anything.
 AUDIT = [
-    f"CREATE INDEX audit_entry_{column} ON audit_entry ({column}, id) WHERE {column} IS NOT NULL"
+    f"CREATE INDEX audit_entry_{column} ON audit_entry ({column}, created_at, id) WHERE {column} IS NOT NULL"
     for column in ("delivery_id", "caller")
 ]
 

@@ -16,7 +16,8 @@ from aether.live.cursors import Position, Snapshot
 from aether.live.events import Interest, LiveKind, cursor_of_now
 from aether.live.hub import NAME, Hub
 from tests.live.conftest import DELIVERIES, Hubs, deliver, following, start, until
-from tests.plans import counted, nodes
+from tests.plans import counted, looked_at, nodes
+from tests.plans import kept as sent
 
 ANY = Interest(frozenset(LiveKind))
 
@@ -395,6 +396,32 @@ async def test_a_cursor_whose_events_are_gone_is_refused_and_a_newer_one_is_not(
             await reader.take()
     async with following(hub, after=between) as reader:
         assert [one.row_id for one in await reader.take()] == [kept]
+
+
+async def test_pruning_looks_at_no_more_than_a_batch_of_what_is_kept(
+    database: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "PRUNE_BATCH", 10)
+    other = await asyncpg.connect(database)
+    async with other.transaction():
+        late = await deliver(other)
+        for _ in range(25):
+            await deliver(connection)
+        await connection.execute("UPDATE live_event SET created_at = now() - interval '7 hours'")
+    await other.close()
+    await connection.execute(
+        """INSERT INTO live_event (kind, row_id, about)
+           SELECT 'delivery', n, '{}' FROM generate_series(1001, 3000) AS n"""
+    )
+    await connection.execute("ANALYZE live_event")
+
+    with sent() as statements:
+        pruned = await table.prune()
+
+    left = await connection.fetch("SELECT row_id FROM live_event ORDER BY row_id")
+    assert (pruned, [one["row_id"] for one in left]) == (25, [late, *range(1001, 3001)])
+    looks = [(await looked_at(*one))["live_event"] for one in statements]
+    assert (len(looks), looks[-1]) == (4, 10)
 
 
 async def test_the_hourly_pruning_takes_old_events_along(

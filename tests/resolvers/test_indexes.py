@@ -2,7 +2,7 @@
 """Tests that each list that grows, with each choice of its filters, is read by an index."""
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from resolvers.fields import Page
 from resolvers.windows import Window
 from tests.fakes import RecordingQueue
 from tests.filling import fill_table
-from tests.plans import kept, read_whole
+from tests.plans import kept, looked_at, read_whole
 
 ROWS: Final = 20_000
 DEEP: Final = ROWS // 2
@@ -41,10 +41,11 @@ FILLED: Final = {
         SELECT n / 5, 1, n % 5, n::text, 'tool_' || n % 11,
           CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, {AGENT}
         FROM generate_series(1, {ROWS}) AS n""",
-    "audit_entry": f"""INSERT INTO audit_entry (action, agent_id, execution_id, delivery_id, caller)
+    "audit_entry": f"""INSERT INTO audit_entry (action, agent_id, execution_id, delivery_id,
+          caller, created_at)
         SELECT 'task.' || n % 9, {AGENT}, n / 9, CASE WHEN n % 5 = 0 THEN n / 10 END,
-          CASE WHEN n % 40 = 0 THEN 'api' END
-        FROM generate_series(1, {ROWS}) AS n""",
+          CASE WHEN n % 40 = 0 THEN 'api' END, now() - n * interval '1 minute'
+        FROM generate_series({ROWS}, 1, -1) AS n""",
     "memory": f"""INSERT INTO memory (key, content, scope, agent_id, project_id, key_space,
           created_at)
         SELECT n::text, 'text', (ARRAY['task', 'agent', 'project', 'project'])[1 + n % 4],
@@ -84,10 +85,11 @@ LISTS: Final[dict[str, tuple[type[Page], Listed, Sliced, dict[str, Any]]]] = {
     "audit_entry": (
         Page, lambda wanted: audit.list_agent_audit("agent_3", wanted), _audit, {},
     ),
-    "audit_entry whole": (
+    "audit_entry, whole": (
         audit.AuditFilter, audit.list_audit, audit.slice_audit,
         {"agent_id": "agent_3", "execution_id": 77, "delivery_id": 77, "caller": "api",
-         "action": "task.3", "since": datetime(2026, 1, 1, tzinfo=UTC)},
+         "action": "task.3", "since": datetime(2026, 2, 18, tzinfo=UTC),
+         "until": datetime(2126, 2, 18, tzinfo=UTC)},
     ),
     "memory": (
         memory.MemoryFilter, memory.list_memories, memory.slice_memories,
@@ -98,20 +100,36 @@ LISTS: Final[dict[str, tuple[type[Page], Listed, Sliced, dict[str, Any]]]] = {
         {"level": "error", "component": "scheduler", "search": "777"},
     ),
 }  # fmt: skip
-"""By table, perhaps with a word behind it: the filter, the list, the connection, and a value of
-each filter that is offered."""
+"""By table, and which list of it: the filter, the list, the connection, a value of each filter."""
+
+
+@pytest.fixture
+async def at_work(database: str) -> AsyncIterator[None]:
+    """A runtime whose watchdog is on."""
+    settings = Settings.from_environment({"WATCHDOG_ENABLED": "true"})
+    async with HttpClients() as clients:
+        filters = FilterPool(children=1)
+        install(
+            Runtime(
+                settings=settings, queue=RecordingQueue(), filters=filters,
+                credentials=Credentials(settings, clients),
+            )
+        )  # fmt: skip
+        yield
+        install(None)
+        await filters.close()
 
 
 @pytest.mark.parametrize("table", LISTS)
-async def test_every_choice_of_filters_is_read_by_an_index(database: str, table: str) -> None:
-    settings = Settings.from_environment({"WATCHDOG_ENABLED": "true"})
+async def test_every_choice_of_filters_is_read_by_an_index(at_work: None, table: str) -> None:
     model, listed, sliced, values = LISTS[table]
-    table = table.partition(" ")[0]
-    await fill_table(table, FILLED[table])
-    await rows(f"ANALYZE {table}")
+    name, _, is_whole = table.partition(", ")
+    await fill_table(name, FILLED[name])
+    await rows(f"VACUUM ANALYZE {name}")  # what is new waits beside an index of words
     [made] = await rows("SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now")
     minutes = DEEP * 60_000_000
-    deep = (made["now"] - minutes, DEEP) if table == "memory" else (DEEP,)
+    is_by_creation = table == "memory" or is_whole
+    deep = (made["now"] - minutes, DEEP) if is_by_creation else (DEEP,)
     parts = [
         Window(most=50),
         Window(most=50, after=deep),
@@ -121,24 +139,14 @@ async def test_every_choice_of_filters_is_read_by_an_index(database: str, table:
         chosen for size in range(len(values) + 1) for chosen in itertools.combinations(values, size)
     ]
 
-    async with HttpClients() as clients:
-        filters = FilterPool(children=1)
-        install(
-            Runtime(
-                settings=settings, queue=RecordingQueue(), filters=filters,
-                credentials=Credentials(settings, clients),
-            )
-        )  # fmt: skip
-        with kept() as sent:
-            for names in choices:
-                wanted = model.model_validate({name: values[name] for name in names})
-                await listed(wanted)
-                for part in parts:
-                    found = await sliced(wanted, part)
-                    await found.has_previous()
-                    await found.has_next()
-        install(None)
-        await filters.close()
+    with kept() as sent:
+        for names in choices:
+            wanted = model.model_validate({name: values[name] for name in names})
+            await listed(wanted)
+            for part in parts:
+                found = await sliced(wanted, part)
+                await found.has_previous()
+                await found.has_next()
 
     assert len(sent) >= 4 * len(choices)
     whole = {
@@ -147,3 +155,53 @@ async def test_every_choice_of_filters_is_read_by_an_index(database: str, table:
         if (walked := await read_whole(statement, given))
     }
     assert whole == {}
+
+
+@pytest.mark.parametrize("search", ["777", "odd 777", "absent"])
+async def test_a_rare_word_is_looked_for_in_the_index_after_the_newest_entries(
+    at_work: None, search: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "NEAR", 100)
+    await rows(FILLED["watchdog_entry"])
+    await rows("VACUUM ANALYZE watchdog_entry")
+    wanted = watchdog.WatchdogFilter(search=search)
+
+    with kept() as sent:
+        found = await watchdog.list_watchdog_entries(wanted)
+
+    looked = [(await looked_at(*one))["watchdog_entry"] for one in sent]
+    assert [one.id for one in found] == ([] if search == "absent" else [777])
+    assert sum(looked) <= 100 + 2 * len(found)
+
+
+async def test_a_common_word_is_found_among_the_newest_entries(at_work: None) -> None:
+    await rows(FILLED["watchdog_entry"])
+    await rows("ANALYZE watchdog_entry")
+    wanted = watchdog.WatchdogFilter(search="thing odd", limit=50)
+
+    with kept() as sent:
+        found = await watchdog.list_watchdog_entries(wanted)
+
+    looked = [(await looked_at(*one))["watchdog_entry"] for one in sent]
+    assert [one.id for one in found] == list(range(ROWS, ROWS - 50, -1))
+    assert looked == [50, 50]
+
+
+@pytest.mark.parametrize("of", [{}, {"action": "task.started"}, {"agent_id": "agent_3"}])
+async def test_what_was_recorded_until_then_is_read_from_there_on(
+    at_work: None, of: dict[str, str]
+) -> None:
+    await rows(FILLED["audit_entry"])
+    await rows("ANALYZE audit_entry")
+    [then] = await rows("SELECT created_at FROM audit_entry WHERE id = $1", DEEP)
+    wanted = audit.AuditFilter.model_validate({**of, "until": then["created_at"], "limit": 5})
+
+    with kept() as sent:
+        found = await audit.list_audit(wanted)
+
+    [looked] = [(await looked_at(*one))["audit_entry"] for one in sent]
+    step = 7 if "agent_id" in of else 1
+    first = found[0].id
+    assert DEEP - step <= first < DEEP
+    assert [one.id for one in found] == list(range(first, first - 5 * step, -step))
+    assert looked < 100

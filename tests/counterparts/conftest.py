@@ -40,8 +40,8 @@ def pytest_runtest_makereport(
 def _logs(item: pytest.Item) -> list[Path]:
     used: dict[str, Any] = item.funcargs if isinstance(item, pytest.Function) else {}
     own = used["tmp_path"].rglob("*.log") if "tmp_path" in used else ()
-    shared = [used["litellm"].log] if "litellm" in used else []
-    return [*sorted(own), *shared]
+    shared = {log for one in used.values() if isinstance(log := getattr(one, "log", None), Path)}
+    return sorted({*own, *shared})
 
 
 def or_skip(installed: Callable[[], T]) -> T:

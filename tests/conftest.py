@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,18 @@ again for all that refer to it, which was most of what a test cost. Truncated is
 and what has an index that keeps dead rows in the way: of vectors, of words.
 """
 
+LONG: Final = ("e2e", "aside", "embedded", "core/test_upgrade.py", "core/test_db.py")
+"""Places below ``tests`` whose files start whole processes or make whole databases."""
+
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first, then files of many tests: no worker is left alone at the end."""
+    tests = Counter(item.path for item in items)
+    long = [Path(__file__).parent / place for place in LONG]
+    first = {path for path in tests if any(path.is_relative_to(place) for place in long)}
+    items.sort(key=lambda item: (item.path not in first, -tests[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,8 +18,6 @@ ANSWERS: Final = frozenset({"add_comment"})
 """Tools that write nothing but the answer."""
 ALWAYS_WRITES: Final = frozenset({"remember"})
 """Whatever its row says: what is remembered speaks in runs to come."""
-READERS: Final = frozenset({"get_issue", "list_comments", "recall"})
-"""Tools of ours that write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +120,7 @@ def only_reads(offer: Offer) -> bool:
 
     For a tool of ours the code says so, since its row can be edited.
     """
-    return offer.effect is ToolEffect.READS and (offer.is_foreign or offer.name in READERS)
+    return offer.effect is ToolEffect.READS and (offer.is_foreign or offer.name in LOOKUPS)
 
 
 async def _built_in() -> list[tuple[Offer, str | None]]:

@@ -86,7 +86,7 @@ class ChatTool:
 
 @dataclass(frozen=True)
 class ChatToolResult:
-    """What became of it; the next thing is another tool or a new reply."""
+    """What became of one; in the order in which they were begun, four at once at most."""
 
     call: CalledTool
 

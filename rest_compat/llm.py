@@ -105,7 +105,7 @@ _STREAM: Final = {
         "type": "string",
         "description": 'With `stream`: events `text` (`{"text"}`, a piece of a reply), `tool` '
         '(`{"tool"}`, a tool is run; the text before it was not the answer), `tool_result` (what '
-        "became of it, as in `tool_calls`), `again` (`{}`, "
+        "became of one, as in `tool_calls`, in their order), `again` (`{}`, "
         "the reply is asked for once more; its text so far is void), and last either "
         '`done` (the answer as it comes without `stream`) or `error` (`{"error"}`, perhaps with '
         "`retry_after` in seconds). A comment comes where nothing else does for 15 seconds.",

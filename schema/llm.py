@@ -70,7 +70,8 @@ class LlmChatEvent:
         description="A tool is run; the text before it was not the answer.", default=None
     )
     tool_result: LlmChatToolCall | None = strawberry.field(
-        description="What became of that tool's call.", default=None
+        description="What became of a tool's call; in the order in which they were begun.",
+        default=None,
     )
     again: bool | None = strawberry.field(
         description="True: the reply is asked for once more, of another model or shortened; its "

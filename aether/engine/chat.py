@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
@@ -22,6 +23,7 @@ from aether.engine.conversation import ToolOutcome
 from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Toolbox, Withheld
 from aether.engine.opening import without_secrets
+from aether.engine.reply_calls import MOST_AT_ONCE, side_by_side
 from aether.engine.runtime import runtime
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, prompts
@@ -158,7 +160,7 @@ class Ears:
 
     Args:
         text: the text of each reply while it is written (``chat.complete``).
-        tool: the name of each tool that is about to be run; the text before it was no answer.
+        tool: the name of each tool that is begun; the text before it was no answer.
         called: what became of it.
         again: a reply is asked for once more: what ``text`` has heard of it is void.
     """
@@ -240,8 +242,8 @@ class _Chat:
             if not reply.tool_calls:
                 return self._answer(reply)
             self.messages.append(reply.message)
-            for call in reply.tool_calls:
-                await self._look(call, reply.usage)
+            for start in range(0, len(reply.tool_calls), MOST_AT_ONCE):
+                await self._look(reply.tool_calls[start : start + MOST_AT_ONCE], reply.usage)
         return self._answer(await self._ask(with_tools=False))
 
     async def _ask(self, *, with_tools: bool) -> chat.Reply:
@@ -277,12 +279,19 @@ class _Chat:
         self.broken_off.append(usage)
         await spending.surely(_record(self.asked, usage, None))
 
-    async def _look(self, call: chat.ToolCall, usage: Usage) -> None:
-        if self.ears.tool is not None:
-            self.ears.tool(call.name)
-        outcome = await chat_tools.look(call, self.tools, self.looker)
+    async def _look(self, calls: Sequence[chat.ToolCall], usage: Usage) -> None:
+        """Do these side by side; their results keep their order."""
+        for call in calls:
+            if self.ears.tool is not None:
+                self.ears.tool(call.name)
+        looking = [chat_tools.look(one, self.tools, self.looker) for one in calls]
+        async with aclosing(side_by_side(looking)) as ended:
+            async for outcome in ended:
+                await self._take(outcome, usage)
+
+    async def _take(self, outcome: ToolOutcome, usage: Usage) -> None:
         self.messages.append(
-            {"role": "tool", "tool_call_id": call.id, "content": outcome.to_model()}
+            {"role": "tool", "tool_call_id": outcome.call_id, "content": outcome.to_model()}
         )
         storing = _record_call(self.asked, outcome, round=len(self.spent), usage=usage)
         told = chat_tools.called(outcome, await spending.surely(storing, "a tool call"))

@@ -1,10 +1,11 @@
 """The calls of one reply: those that only read side by side, every other in its turn."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aether.engine.approvals import Verdict
 from aether.engine.conversation import ToolOutcome
@@ -13,8 +14,10 @@ from aether.engine.tool_calls import changed_by_person, refused_by_person, run_c
 from aether.tools.base import ToolContext
 from aether.vocabulary import ApprovalStatus
 
+T = TypeVar("T")
+
 MOST_AT_ONCE: Final = 4
-"""A run's calls under way; its worker has other runs, and a pool of ten connections."""
+"""Calls of a run or a chat under way; its process has others, and a pool of few connections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +41,24 @@ async def outcomes(asked: Sequence[Asked], tools: Toolbox) -> AsyncGenerator[Too
         As ``run_call``.
     """
     for batch in _batches(asked, tools):
-        running = [asyncio.create_task(_outcome(one, tools)) for one in batch]
-        try:
-            for one in running:
-                yield await one
-        finally:
-            for one in running:
-                one.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        async with aclosing(side_by_side([_outcome(one, tools) for one in batch])) as ended:
+            async for outcome in ended:
+                yield outcome
+
+
+async def side_by_side(calls: Sequence[Coroutine[Any, Any, T]]) -> AsyncGenerator[T, None]:
+    """What each gives, in their order, while all of them run; the first error is raised.
+
+    Close it (``aclosing``): what is still under way is cut off.
+    """
+    running = [asyncio.create_task(one) for one in calls]
+    try:
+        for one in running:
+            yield await one
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _batches(asked: Sequence[Asked], tools: Toolbox) -> Iterator[Sequence[Asked]]:

@@ -119,8 +119,8 @@ async def test_a_stream_tells_each_call_as_it_begins_and_ends(
     first, second = done["tool_calls"]
     assert [one for one in events if one[0].startswith("tool")] == [
         ("tool", {"tool": "mcp_docs_search"}),
-        ("tool_result", first),
         ("tool", {"tool": "mcp_docs_publish"}),
+        ("tool_result", first),
         ("tool_result", second),
     ]
     assert names.index("text") < names.index("tool")
@@ -144,8 +144,8 @@ async def test_a_subscription_tells_each_call_as_it_begins_and_ends(
     assert [one["tool"] or one["toolResult"] for one in events
             if one["tool"] or one["toolResult"]] == [
         "mcp_docs_search",
-        {"toolExecutionId": "1", "tool": "mcp_docs_search", "status": "SUCCEEDED"},
         "mcp_docs_publish",
+        {"toolExecutionId": "1", "tool": "mcp_docs_search", "status": "SUCCEEDED"},
         {"toolExecutionId": "2", "tool": "mcp_docs_publish", "status": "REFUSED"},
     ]  # fmt: skip
     assert events[-1]["answer"] == {"content": "It is known."}

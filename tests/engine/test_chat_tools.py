@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -575,3 +576,30 @@ async def test_a_secret_that_lies_across_the_cut_is_masked_before_it(world: Worl
 
     text = found_in(results(world)[0])
     assert text.startswith("x" * 29_995 + "***yy\n[… ")
+
+
+async def test_calls_of_one_reply_run_side_by_side_and_keep_their_order(world: World) -> None:
+    box = Toolbox()
+    first, second = threading.Event(), threading.Event()
+
+    async def meet(name: str) -> str:
+        mine, other = (first, second) if name == "a" else (second, first)
+        mine.set()
+        await asyncio.to_thread(other.wait, 20)
+        return f"{name} met" if other.is_set() else f"{name} is alone"
+
+    box.put("meet", meet, annotations=READS)
+    heard: list[str] = []
+    with box.served():
+        await registered(box, headers={})
+        answer = await ask(
+            world,
+            Reply.calls(*(CALL("mcp_docs_meet", {"name": one}, one) for one in "ab")),
+            Reply.text("Met."),
+            ears=Ears(tool=lambda _: heard.append("begun"), called=lambda _: heard.append("ended")),
+        )
+
+    assert [found_in(one) for one in results(world)] == ["a met", "b met"]
+    assert [one.arguments for one in answer.tool_calls] == [{"name": "a"}, {"name": "b"}]
+    assert [one.call_id for one in await ToolExecution.all().order_by("id")] == ["a", "b"]
+    assert heard == ["begun", "begun", "ended", "ended"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,9 +13,18 @@ from aether.engine import limits
 from aether.engine.execute import execute
 from aether.engine.receive import Receipt, receive
 from aether.leases import claim
-from aether.models import Agent, AuditEntry, Delivery, TaskDefinition, TaskExecution, UsageDay
+from aether.models import (
+    Agent,
+    AuditEntry,
+    Delivery,
+    Project,
+    TaskDefinition,
+    TaskExecution,
+    UsageDay,
+)
 from aether.sources import SOURCES
 from tests.engine import test_execute as base
+from tests.plans import kept, looked_at
 
 World = base.World
 CALL = base.CALL
@@ -335,3 +345,55 @@ async def test_a_bot_that_had_its_share_still_ends_what_its_closing_makes_pointl
 
     assert (receipt.status, receipt.executions) == ("ignored", [])
     assert (await TaskExecution.get(id=older)).status == "cancelled"
+
+
+async def test_what_was_spent_is_read_by_an_index_however_long_the_history(world: World) -> None:
+    agent = await sarah(max_tokens_per_month=10**9)
+    project_id = await project(max_tokens_per_day=10**9)
+    await rows(
+        """INSERT INTO usage_day (day, agent_id, task_id, project_id, model, llm_calls,
+             prompt_tokens, completion_tokens, cost_usd)
+           SELECT (now() AT TIME ZONE 'UTC')::date - day, 'pm_sarah', 'task_' || task, $1,
+             'gpt-4o', 1, 1, 1, 1
+           FROM generate_series(0, 999) AS day, generate_series(1, 20) AS task""",
+        project_id,
+    )
+    await rows("VACUUM ANALYZE usage_day")
+
+    with kept() as sent:
+        await limits.check(
+            world.runtime.settings,
+            [None],
+            task=None,
+            agent=agent,
+            project=await Project.get(id=project_id),
+            lease=None,
+        )
+
+    sums = [one for one in sent if "FROM usage_day" in one[0]]
+    looked = [(await looked_at(*one))["usage_day"] for one in sums]
+    assert len(looked) == 2
+    assert max(looked) <= 31 * 20
+
+
+async def test_how_often_a_task_was_started_on_an_item_is_read_by_the_item(world: World) -> None:
+    await TaskDefinition.filter(id="triage").update(max_runs_per_item_hour=2, cancel_on_newer=True)
+    await rows("UPDATE trigger_task_mapping SET canonical_trigger = 'issue.updated'")
+    world.github.add_issue(base.REPO, 7, "Boom", "It breaks.")
+    await rows(
+        """INSERT INTO task_execution (delivery_id, task_id, canonical_trigger, source,
+             project_key, item_key, by_bot)
+           SELECT n + 1000, 'triage', 'issue.updated', 'github', $1, n % 2000 + 8, n % 2 = 0
+           FROM generate_series(1, 10000) AS n""",
+        base.REPO,
+    )
+    await rows("VACUUM ANALYZE task_execution")
+
+    with kept() as sent:
+        started = await event(world, "edited")
+
+    asked = [one for one in sent if re.search("count|WITH older", one[0])]
+    looked = [(await looked_at(*one))["task_execution"] for one in asked]
+    assert started.status == "accepted"
+    assert len(looked) == 2
+    assert max(looked) <= 2

@@ -8,26 +8,21 @@ worker that lost its lease changes nothing.
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects, call_timeout
-from aether.engine import approvals, limits, opening, settle, summary
 from aether.engine import conversation as conversations
-from aether.engine.approvals import Asker
-from aether.engine.assign import Assignment, assign, resume
+from aether.engine import limits, opening, rounds, settle, summary
+from aether.engine.assign import assign, resume
 from aether.engine.complete import completed
-from aether.engine.conversation import Conversation
 from aether.engine.known_secrets import learn_stored
-from aether.engine.offering import Offer, Toolbox, offers
-from aether.engine.reply_calls import Asked, outcomes
+from aether.engine.run import Run
 from aether.engine.runtime import Runtime
-from aether.engine.tool_calls import after_last_round
 from aether.errors import (
     AetherError,
     CancelledRunError,
@@ -36,84 +31,15 @@ from aether.errors import (
     UnavailableError,
     UpstreamError,
 )
-from aether.events import SourceEvent, event_from_summary
+from aether.events import event_from_summary
 from aether.leases import Lease, LetGoError, claim, fence, give_back
-from aether.live.speech import Speech
-from aether.llm import ask as asking
-from aether.llm import prompts
-from aether.memory.search import Recalled, Visibility
+from aether.memory.search import Recalled
 from aether.models import Delivery, Project, TaskDefinition, TaskExecution
 from aether.queue import Job
-from aether.rendering import is_blank
 from aether.sources import get as get_source
-from aether.sources.base import Source
-from aether.tools.base import ToolContext
 from aether.vocabulary import AnswerMode, EffectStatus
 
 log = logging.getLogger(__name__)
-
-MOST_BLANKS: Final = 2  # a blank answer is asked for once more, then the run fails
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Everything one attempt works with."""
-
-    runtime: Runtime
-    lease: Lease
-    execution: TaskExecution
-    task: TaskDefinition
-    delivery: Delivery
-    event: SourceEvent
-    source: Source
-    assignment: Assignment
-    project: Project | None
-    effects: Effects | None
-
-    @property
-    def agent_id(self) -> str | None:
-        """The agent that speaks, or None for the fallback prompt."""
-        return self.assignment.agent.id if self.assignment.agent else None
-
-    @property
-    def visibility(self) -> Visibility:
-        """What this run may remember and recall."""
-        return opening.visibility(
-            self.task,
-            execution_id=self.execution.id,
-            agent_id=self.agent_id,
-            project_id=self.execution.project_id,
-            source=self.execution.source,
-            site=self.execution.site,
-            project_key=self.execution.project_key,
-        )
-
-    @property
-    def asker(self) -> Asker:
-        """Who asks a person, where the task wants one."""
-        minutes = self.task.approval_timeout_minutes
-        return Asker(
-            lease=self.lease,
-            task=self.task,
-            agent_id=self.agent_id,
-            project_id=self.execution.project_id,
-            minutes=minutes or self.runtime.settings.approval_timeout_minutes,
-        )
-
-    def tool_context(self, round_number: int, call_id: str) -> ToolContext:
-        """What one tool call may touch; its key is the same when the run is resumed."""
-        return ToolContext(
-            settings=self.runtime.settings,
-            source=self.source,
-            subject=self.event.subject,
-            effects=self.effects,
-            execution_id=self.execution.id,
-            call_key=f"{self.lease.run}:{round_number}:{call_id}"[:250],
-            agent_id=self.agent_id,
-            lease=self.lease,
-            reach=opening.reach(self.task, self.event),
-            visibility=self.visibility,
-        )
 
 
 async def execute(runtime: Runtime, execution_id: int) -> None:
@@ -230,7 +156,7 @@ async def _attempt(runtime: Runtime, lease: Lease) -> None:
                 )
             text: str | None = None
             while text is None:
-                text = await _approved(run, talk, await _converse(run, talk))
+                text = await rounds.approved(run, talk, await rounds.converse(run, talk))
             await _finish(run, text)
     except TimeoutError as error:
         if not bound.expired():
@@ -313,113 +239,6 @@ async def _recalled(run: Run) -> list[Recalled]:
     except opening.RECALL_FAILURES as error:
         log.warning("execution %s runs without memories: %s", run.execution.id, error)
         return []
-
-
-async def _converse(run: Run, talk: Conversation) -> str:
-    """Ask the model, run its tools, until it answers; resumes wherever the messages stand."""
-    rounds = opening.most_rounds(run.runtime.settings, run.task)
-    while (answer := talk.answer()) is None:
-        if talk.is_after_last_round:
-            return _last_words(talk)
-        # anew each time: a tool may be switched off, or held back, while the model thinks
-        toolbox = await offers(run.assignment.agent, run.task, run.event)
-        await _run_calls(run, talk, toolbox)
-        if talk.left_out:
-            await talk.add_user(prompts.left_out_message(talk.left_out))
-        if talk.blanks >= MOST_BLANKS:
-            raise UpstreamError(
-                f"the model returned an empty answer twice{talk.why_blank}; nothing was posted",
-                retryable=False,
-            )
-        if talk.blanks and talk.messages[-1].get("role") == "assistant":
-            await talk.add_user(prompts.empty_answer_message())
-        is_last = talk.rounds >= rounds
-        tools = None if is_last else _to_model(toolbox.offered)
-        await _ask(run, talk, tools, is_last=is_last)
-    return answer
-
-
-async def _run_calls(run: Run, talk: Conversation, toolbox: Toolbox) -> None:
-    """Run the last reply's calls that have no result yet, once a person has seen what must be."""
-    open_calls = [
-        (run.tool_context(talk.rounds, str(call["id"])), call, raw)
-        for call, raw in talk.open_calls()
-    ]
-    wanted = {context.call_key: (call, raw) for context, call, raw in open_calls}
-    verdicts = await approvals.approved_calls(run.asker, wanted, toolbox.offered)
-    asked = [
-        Asked(call=call, raw=raw, context=context, verdict=verdicts.get(context.call_key))
-        for context, call, raw in open_calls
-    ]
-    async with aclosing(outcomes(asked, toolbox)) as ended:
-        async for outcome in ended:
-            await talk.add_tool_outcome(outcome)
-            reached("tool result stored")
-
-
-async def _approved(run: Run, talk: Conversation, text: str) -> str | None:
-    """What may be posted of ``text``; None where a person refused it, and the model is told."""
-    if run.effects is None or await run.effects.has_spoken():
-        return text
-    verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
-    if not verdict.is_refused:
-        return verdict.text
-    for call, raw in talk.open_calls():  # the text stood beside calls of the last round
-        await talk.add_tool_outcome(after_last_round(call, raw))
-    await talk.add_user(prompts.refused_answer_message(verdict.reason))
-    return None
-
-
-def _last_words(talk: Conversation) -> str:
-    text = talk.messages[-1].get("content")
-    if not isinstance(text, str) or is_blank(text):
-        raise UpstreamError(
-            "the model went on calling tools after its last round; nothing was posted",
-            retryable=False,
-        )
-    return text
-
-
-async def _ask(
-    run: Run, talk: Conversation, tools: list[dict[str, Any]] | None, *, is_last: bool
-) -> None:
-    agent = run.assignment.agent
-    settings = run.runtime.settings
-    models = asking.models(
-        settings, agent.model if agent else None, agent.fallback_models if agent else ()
-    )
-
-    async def check() -> list[str | None]:
-        return await limits.check(
-            settings, models, task=run.task, agent=agent, project=run.project, lease=run.lease
-        )
-
-    may_be_asked = await check()
-    speech = Speech(settings, run.lease, position=len(talk.messages), round=talk.rounds + 1)
-    async with speech:
-        reply = await asking.ask(
-            settings,
-            models=may_be_asked,
-            messages=talk.to_send(),
-            room=talk.room,
-            tools=tools,
-            timeout=settings.llm_timeout_seconds,
-            on_text=speech.hear if settings.llm_stream else None,
-            on_again=speech.begin_again,
-            on_broken_off=talk.add_broken_off,
-            before_next=check,
-        )
-    reached("model answered")
-    try:
-        await talk.add_reply(reply, is_last=is_last)
-    except (LeaseLostError, CancelledRunError):
-        await talk.add_broken_off(reply.usage)  # nobody keeps it; it was paid for all the same
-        raise
-    reached("reply stored")
-
-
-def _to_model(offered: Mapping[str, Offer]) -> list[dict[str, Any]] | None:
-    return [offer.to_model() for offer in offered.values()] or None
 
 
 async def _finish(run: Run, text: str) -> None:

@@ -1,6 +1,7 @@
 """Tool calls of chats, which belong to no execution and are told to nobody who follows one."""
 
 from tortoise import fields, migrations
+from tortoise.indexes import Index
 from tortoise.migrations import operations as ops
 
 
@@ -10,6 +11,21 @@ class Migration(migrations.Migration):
     initial = False
 
     operations = [
+        ops.AlterModelOptions(
+            name="ToolExecution",
+            options={
+                "table": "tool_execution",
+                "app": "aether",
+                "unique_together": [("execution_id", "run", "round", "call_id")],
+                "indexes": [
+                    Index(fields=["agent_id", "id"]),
+                    Index(fields=["tool", "id"]),
+                    Index(fields=["status", "id"]),
+                ],
+                "pk_attr": "id",
+                "table_description": "Our running of one tool call, of a run or of a chat.",
+            },
+        ),
         ops.AlterField(
             model_name="ToolExecution",
             name="execution_id",

@@ -196,7 +196,8 @@ def test_a_client_that_leaves_ends_the_call_of_the_model(
     never.set()
     model.say(Reply.text("Next."))
     assert ask(process).json()["message"]["content"] == "Next."
-    assert calls_made(process) == 2
+    broken_off = calls_made(process) - 2  # counted if anything of it had come
+    assert broken_off in ({0, 1} if stream else {0})
     said = process.log.read_text()
     assert "Traceback" not in said
     assert "ERROR" not in said

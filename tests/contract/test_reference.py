@@ -43,6 +43,7 @@ BEYOND: Final = frozenset(
         "POST /api/task-executions/{}/cancel",
         "PUT /api/tasks/{}",
         "DELETE /api/tasks/{}",
+        "PUT /api/tasks/triggers/{}",
         "DELETE /api/tasks/triggers/{}",
         "DELETE /api/tasks/sources/{}",
         "GET /api/webhook-mappings/{}",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -43,8 +44,9 @@ async def test_what_is_used_up_to_the_last_token_stops_and_one_token_less_does_n
     ],
 )
 async def test_what_a_call_cost_stops_the_next_one_of_the_very_run(
-    world: World, owner: str, name: str
+    make: Any, owner: str, name: str
 ) -> None:
+    world: World = make(MODEL_PRICES='{"scripted": {"prompt": 0, "completion": 0}}')
     await sarah()
     await project()
     owners = {"agent": Agent, "project": Project, "task": TaskDefinition}

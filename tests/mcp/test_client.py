@@ -180,18 +180,6 @@ async def test_a_server_that_says_nothing_is_left_in_time(
 
 
 @BOTH
-async def test_a_connection_on_which_nothing_comes_is_left_before_the_handshakes_limit(
-    transport: McpTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mcp, "LIST_SECONDS", 0.5)
-    with serving(silent) as url:
-        error = await failed(endpoint(f"{url}/x", transport))
-
-    assert str(error) == 'MCP server "Tries": the connection broke (ReadTimeout)'
-    assert (error.retryable, error.may_have_happened) == (True, False)
-
-
-@BOTH
 async def test_keep_alives_alone_do_not_keep_a_call_alive(
     transport: McpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

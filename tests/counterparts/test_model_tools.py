@@ -173,7 +173,7 @@ def test_the_model_closes_no_other_issue_than_the_one_at_hand(office: Office) ->
     assert_told_and_counted(office, ran)
 
 
-def test_a_model_that_calls_wrongly_to_the_end_is_told_each_time_and_changes_nothing(
+def test_a_model_that_calls_wrongly_is_told_each_time_and_changes_nothing(
     office: Office,
 ) -> None:
     tools = office.system.call("GET", "/api/tools")
@@ -182,27 +182,28 @@ def test_a_model_that_calls_wrongly_to_the_end_is_told_each_time_and_changes_not
     office.system.call("PUT", f"/api/tools/{update['id']}", json={"parameters": one_thing})
     text = "The build fails on every machine."
 
-    ran = office.run(8, text, tools=["get_issue", "update_issue"], model="needle3-unheld")
+    ran = office.run(20, text, tools=["get_issue", "update_issue"], model="needle3-unheld")
 
     assert (ran.execution["status"], ran.execution["error"]) == ("succeeded", None)
-    assert len(ran.tools) == ROUNDS
+    rounds = len(ran.tools)  # it may give up before it has to
     assert {one["status"] for one in ran.tools} <= {"failed", "refused"}
     wrong = "has too many properties. The tool was not run."
     assert any(one["error"].endswith(wrong) for one in ran.tools)
-    assert len(ran.calls) == ROUNDS + 1
-    assert [bool(one["asked"].get("tools")) for one in ran.calls] == [True] * ROUNDS + [False]
+    assert len(ran.calls) == rounds + 1
+    offered = [bool(one["asked"].get("tools")) for one in ran.calls]
+    assert offered == [True] * rounds + [rounds < ROUNDS]
     history = ran.calls[-1]["asked"]["messages"]
-    assert [one["role"] for one in history] == ["system", "user"] + ["assistant", "tool"] * ROUNDS
+    assert [one["role"] for one in history] == ["system", "user"] + ["assistant", "tool"] * rounds
     for reply, result, done in zip(history[2::2], history[3::2], ran.tools, strict=True):
         [call] = reply["tool_calls"]
         assert call["function"]["name"] == done["tool"]
         assert result["tool_call_id"] == call["id"]
         assert result["content"] == done["result"]
         assert result["content"].endswith(done["error"])
-    [comment] = office.system.github.comments(REPO, 8)
+    [comment] = office.system.github.comments(REPO, 20)
     assert comment.body.startswith(f"{ran.calls[-1]['said']['content']}\n\n<!-- aether:")
-    assert office.writes(8) == [("POST", "/comments")]
-    issue = office.system.github.issue(REPO, 8)
+    assert office.writes(20) == [("POST", "/comments")]
+    issue = office.system.github.issue(REPO, 20)
     assert (issue.title, issue.body, issue.state) == ("A request", text, "open")
     assert_told_and_counted(office, ran)
 

@@ -18,6 +18,7 @@ which was not given, is refused with 400, more strictly than elsewhere.
 
 import json
 import os
+import re
 import resource
 import sys
 import warnings
@@ -33,6 +34,7 @@ LOOPBACK: Final = "127.0.0.1"
 MODELS: Final = {"needle3": False, "needle3-unheld": True}
 MOST_TOKENS: Final = 160  # of a reply: a call with two sentences in it
 PIECE: Final = 8  # characters
+MARKING: Final = re.compile(r"===== |\[[0-9a-f]{16}\] ")  # a line that says what the next ones are
 OUTGOING: Final = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.sendmsg"}
 
 Json = dict[str, Any]
@@ -137,8 +139,8 @@ def _text(wanted: Sequence[str], heard: Sequence[Turn]) -> str:
 
 
 def _paragraph(turn: Turn) -> str:
-    last = (turn.text or "").strip().split("\n\n")[-1]
-    return "\n".join(line for line in last.splitlines() if not line.startswith("====="))
+    told = [line for line in (turn.text or "").splitlines() if not MARKING.match(line)]
+    return "\n".join(told).strip().split("\n\n")[-1]
 
 
 @dataclass

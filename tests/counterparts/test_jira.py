@@ -20,7 +20,7 @@ from aether.sources.base import ItemChanges, NewItem
 from aether.sources.jira import Jira
 from tests.counterparts import install
 from tests.counterparts.conftest import or_skip
-from tests.counterparts.jira import jira820
+from tests.counterparts.jira import NOW, jira820
 from tests.counterparts.prism import prism
 from tests.counterparts.programs import Program, Started
 from tests.sources.jira.site_state import IN_PROGRESS, TO_DO
@@ -111,14 +111,11 @@ async def test_an_issue_that_is_not_there_is_told_in_jira_s_words(
 async def test_a_poll_of_the_data_center_tells_each_thing_under_one_key(
     data_center: Program, clients: HttpClients
 ) -> None:
-    """Its clock stands at nine o'clock of today, at any time of day.
-
-    It holds changes that lie later than the last one of their issue, which no Jira does; until
+    """It holds changes that lie later than the last one of their issue, which no Jira does; until
     that hour they are told again under the key that they had, which is stored once.
     """
     client = connect(clients, data_center.url, "Bearer t", is_cloud=False)
-    now = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
-    since = now - timedelta(hours=9)
+    since = NOW - timedelta(hours=9)
     cursor: Any = {}
     stored: set[str] = set()
 
@@ -128,7 +125,7 @@ async def test_a_poll_of_the_data_center_tells_each_thing_under_one_key(
         events: list[SourceEvent] = []
         has_more = True
         while has_more:
-            page = await JIRA.poll(client, PROJECT, cursor, now=now, since=since)
+            page = await JIRA.poll(client, PROJECT, cursor, now=NOW, since=since)
             cursor, has_more = json.loads(json.dumps(page.cursor)), page.has_more
             keys = [one.change_key for one in page.events]
             assert len(set(keys)) == len(keys)
@@ -143,6 +140,7 @@ async def test_a_poll_of_the_data_center_tells_each_thing_under_one_key(
     second = await poll()
     third = await poll()
 
+    assert first != []
     assert created.id not in {one.subject.key for one in first if one.subject}
     told = {one.candidates[0].event_name: one for one in second}
     assert {one.subject.key for one in second if one.subject} == {created.id}

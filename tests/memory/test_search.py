@@ -402,14 +402,15 @@ async def fill(*, common: int, rare: int) -> None:
            SELECT 'rare-' || n, 'r', 'project', 42 FROM generate_series(1, $1) n""",
         rare,
     )
-    # on a fan of angles, so that the order is known: n tells how far from (1, 0, …)
+    # on a fan of angles, so that the order is known: n tells how far from (1, 0, …); wide, since an
+    # index goes from neighbour to neighbour, and those nearer than a cosine tells apart lead nowhere
     await rows(
         """INSERT INTO memory_chunk (memory_id, position, content, embedder, embedding)
            SELECT id, 0, content, 'fixed:512',
              (SELECT array_agg(CASE i WHEN 1 THEN cos(angle) WHEN 2 THEN sin(angle) ELSE 0 END
                 ORDER BY i) FROM generate_series(1, 512) i)::real[]::vector::halfvec
            FROM (SELECT id, content, split_part(key, '-', 2)::int AS n,
-                   CASE project_id WHEN 1 THEN 0 + 0.00005 * split_part(key, '-', 2)::int
+                   CASE project_id WHEN 1 THEN 0 + 0.0007 * split_part(key, '-', 2)::int
                      ELSE 1.5 + 0.02 * split_part(key, '-', 2)::int END AS angle
                  FROM memory) m""",
     )

@@ -222,6 +222,7 @@ async def test_a_cancelled_call_cancels_its_job_and_nothing_else(
     assert await other == "other"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["die", "hang"])
 async def test_a_child_that_dies_or_hangs_is_replaced_and_its_calls_may_be_tried_again(
     aside: Aside, job: str
@@ -243,6 +244,7 @@ async def test_a_child_that_dies_or_hangs_is_replaced_and_its_calls_may_be_tried
     await until(lambda: not is_running(first))
 
 
+@pytest.mark.slow
 async def test_a_child_that_is_killed_from_outside_is_replaced(aside: Aside) -> None:
     await aside.call("echo", {"value": 0})
     pid = pid_of(aside)
@@ -262,6 +264,7 @@ async def _read_out(stream: AsyncIterator[Any]) -> None:
         pass
 
 
+@pytest.mark.slow
 async def test_an_idle_child_is_ended_and_another_started_when_needed() -> None:
     aside = Aside(SETTINGS, command=COMMAND, look_seconds=0.05, idle_seconds=0.3)
     await aside.call("echo", {"value": 0})

@@ -79,6 +79,7 @@ def calls_made(process: Web) -> int:
     return int(told[0]["llm_calls"]) if told else 0
 
 
+@pytest.mark.slow
 def test_a_chat_is_answered_and_the_web_process_stays_small(
     shared: Web, model: ScriptedModel
 ) -> None:

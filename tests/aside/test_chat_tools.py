@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from aether.demo.model import Reply, ScriptedModel, ToolCallScript, by_turn
 from aether.demo.serving import serving
 from tests.mcp.toolbox import Toolbox
@@ -39,6 +41,7 @@ print(json.dumps([told, loaded]))
 """
 
 
+@pytest.mark.slow
 def test_a_web_process_chats_with_mcp_tools_and_never_loads_the_sdk(database_url: str) -> None:
     box = Toolbox(required={"x-key": SECRET})
     box.put_search()

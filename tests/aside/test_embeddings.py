@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from aether.demo.model import ScriptedModel
 from aether.demo.serving import serving
 from tests.aside.processes import has_litellm, web
@@ -7,6 +9,7 @@ from tests.aside.processes import has_litellm, web
 KEY = "sk-of-the-embeddings-0001"
 
 
+@pytest.mark.slow
 def test_a_web_process_with_an_embedding_model_never_loads_litellm(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -40,6 +43,7 @@ def test_a_web_process_with_an_embedding_model_never_loads_litellm(
     assert KEY not in process.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_told_as_if_it_had_been_asked_here(
     database_url: str, tmp_path: Path
 ) -> None:

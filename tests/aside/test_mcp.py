@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.mcp.toolbox import Toolbox
 
 KEY = "key-key-key-key-key-key-key-key-key-key"
@@ -34,6 +36,7 @@ print(json.dumps([told, loaded]))
 """
 
 
+@pytest.mark.slow
 def test_a_web_process_discovers_tools_and_never_loads_the_sdk(database_url: str) -> None:
     box = Toolbox(required={"x-key": SECRET})
     box.put_search()

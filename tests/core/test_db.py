@@ -75,6 +75,7 @@ async def test_a_server_that_does_not_answer_is_told_by_the_setting() -> None:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.slow
 async def test_a_database_older_than_the_program_is_told_with_what_to_do(empty: str) -> None:
     names = sorted(one.stem for one in Path(db.__file__).with_name("migrations").glob("[0-9]*.py"))
 
@@ -88,6 +89,7 @@ async def test_a_database_older_than_the_program_is_told_with_what_to_do(empty: 
     await db.require_migrations(empty)
 
 
+@pytest.mark.slow
 async def test_two_processes_that_migrate_at_once_both_succeed(empty: str) -> None:
     code = "import asyncio, sys; from aether.db import migrate; asyncio.run(migrate(sys.argv[1]))"
 

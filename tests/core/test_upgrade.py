@@ -75,6 +75,7 @@ async def first_release(postgres: Postgres) -> AsyncIterator[str]:
     await connection.close()
 
 
+@pytest.mark.slow
 async def test_a_database_of_the_first_release_is_upgraded_with_its_rows(
     first_release: str,
 ) -> None:

@@ -342,6 +342,7 @@ async def test_a_list_that_is_not_valid_is_refused_naming_the_parameter(
     assert await door.refused("GET", f"/api/memory?{query}", None, 400) == text
 
 
+@pytest.mark.slow
 async def test_the_loop_goes_on_while_texts_are_embedded_and_the_last_line_is_found(
     door: Door,
 ) -> None:

@@ -131,6 +131,7 @@ async def test_a_query_that_is_not_valid_is_refused_naming_the_parameter(
     assert await door.refused("GET", f"/api/watchdog?{query}", None, 400) == text
 
 
+@pytest.mark.slow
 async def test_a_page_far_down_two_hundred_thousand_entries_is_whole_and_no_more(
     door: Door,
 ) -> None:

@@ -85,6 +85,7 @@ def said(item: Item) -> list[str]:
     return [re.sub(r"\n\n<!-- aether:[\w-]{32} -->$", "", note.body) for note in item.notes]
 
 
+@pytest.mark.slow
 def test_a_delivery_becomes_one_note_and_our_own_note_becomes_nothing(world: World) -> None:
     system, gitlab = world.system, world.gitlab
     system.model.say(

@@ -87,6 +87,7 @@ def test_a_signed_webhook_becomes_one_comment_and_a_redelivery_becomes_nothing(
     assert running.model.problems == []
 
 
+@pytest.mark.slow
 def test_twenty_identical_deliveries_at_two_web_processes_are_one_run(running: System) -> None:
     running.model.say(Reply.text("Once."))
     running.github.add_issue(REPO, 7, "It breaks")
@@ -124,6 +125,7 @@ def test_a_wrong_signature_reserves_nothing(running: System) -> None:
     running.finished(right.json()["executions"][0])
 
 
+@pytest.mark.slow
 def test_fifty_deliveries_are_answered_while_the_model_thinks(running: System) -> None:
     thinking = threading.Event()
     running.model.say(Reply.text("Thought.").after(thinking))

@@ -39,6 +39,7 @@ def create(system: System, **values: Any) -> int:
     return int(system.call("POST", "/api/poll-sources", json=sent)["id"])
 
 
+@pytest.mark.slow
 def test_an_issue_that_no_webhook_told_of_gets_one_comment(make_system: MakeSystem) -> None:
     with make_system() as system:
         system.start("worker")

@@ -105,6 +105,7 @@ def kinds(events: list[Json]) -> list[str]:
     return [one for one in names if one != "Text"]
 
 
+@pytest.mark.slow
 async def test_a_run_is_followed_by_both_transports_at_two_processes_and_again_with_a_cursor(
     running: System,
 ) -> None:

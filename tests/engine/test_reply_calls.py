@@ -180,6 +180,8 @@ async def test_a_run_cancelled_amid_them_stops_them_all(world: World, desk: Desk
     desk.waits_for = {"a": "never", "b": "never"}
     world.model.say(lambda _: Reply.calls(*searches("a", "b")))
     execution_id = await world.opened()
+    told = {"lease_seconds": 3.0}  # a run sees that it is cancelled as it renews its lease
+    world.runtime.settings = world.runtime.settings.model_copy(update=told)
     before = asyncio.all_tasks()
 
     working = asyncio.create_task(execute(world.runtime, execution_id))

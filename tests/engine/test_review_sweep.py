@@ -54,6 +54,7 @@ async def history(long_history: str) -> AsyncIterator[None]:
         yield
 
 
+@pytest.mark.slow
 async def test_the_sweep_reads_unfinished_rows_only_however_long_the_history(
     history: None,
 ) -> None:

@@ -212,6 +212,7 @@ async def test_a_call_that_hangs_ends_and_may_have_happened(
     assert raised.value.may_have_happened
 
 
+@pytest.mark.slow
 @BOTH
 async def test_an_answer_of_30_mb_is_not_read(transport: McpTransport) -> None:
     box = Toolbox()

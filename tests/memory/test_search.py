@@ -402,8 +402,8 @@ async def fill(*, common: int, rare: int) -> None:
            SELECT 'rare-' || n, 'r', 'project', 42 FROM generate_series(1, $1) n""",
         rare,
     )
-    # on a fan of angles, so that the order is known: n tells how far from (1, 0, …); wide, since an
-    # index goes from neighbour to neighbour, and those nearer than a cosine tells apart lead nowhere
+    # on a fan of angles, so that the order is known: n tells how far from (1, 0, …); wide: an index
+    # goes from neighbour to neighbour, and those nearer than a cosine tells apart lead nowhere
     await rows(
         """INSERT INTO memory_chunk (memory_id, position, content, embedder, embedding)
            SELECT id, 0, content, 'fixed:512',

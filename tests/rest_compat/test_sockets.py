@@ -67,6 +67,7 @@ def whole_answer(connection: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("announced", [False, True])
 def test_200_megabytes_are_refused_early_with_flat_memory_and_a_live_server(
     server: Server, announced: bool

@@ -278,6 +278,49 @@ async def test_a_run_recalls_only_what_is_near_enough(
     assert far == []
 
 
+async def test_without_an_embedder_a_run_recalls_what_shares_its_words(
+    remember: Remember, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: Settings) -> None:
+        raise UpstreamError("away")
+
+    await remember("auth", JWT, project_id=1)
+    await remember("soup", SOUP, project_id=1)
+    await remember("other", JWT, project_id=2)
+    visibility = Visibility(execution_id=1, agent_id="a", project_id=1)
+    monkeypatch.setattr(searching, "embedder", fails)
+
+    near = await recall_for_run(
+        settings,
+        query='The "refresh" of tokens fails on Fridays\n\nRun it with -v and "cookies".',
+        visibility=visibility,
+    )
+    far = await recall_for_run(settings, query="The logo on Fridays", visibility=visibility)
+
+    assert [(one.key, one.similarity, one.is_compared) for one in near] == [("auth", 0, False)]
+    assert far == []
+
+
+async def test_a_run_recalls_what_waits_to_be_embedded_beside_what_is(
+    remember: Remember, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: Settings) -> None:
+        raise UpstreamError("away")
+
+    await remember("embedded", "Login sessions are renewed by refresh tokens", project_id=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("aether.memory.store.embedder", fails)
+        await remember("auth", JWT, project_id=1)
+        await remember("soup", SOUP, project_id=1)
+    visibility = Visibility(execution_id=1, agent_id="a", project_id=1)
+
+    found = await recall_for_run(
+        settings, query="Are refresh tokens kept in cookies?", visibility=visibility
+    )
+
+    assert sorted(keys(found)) == ["auth", "embedded"]
+
+
 async def test_the_last_line_of_a_long_memory_is_found_by_meaning(
     remember: Remember, settings: Settings
 ) -> None:

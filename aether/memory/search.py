@@ -37,6 +37,8 @@ INDEXED_DIMENSIONS: Final = frozenset({384, 512, 768, 1024, 1536, 3072})
 """Which have an index: migrations 0002 and 0011."""
 
 _OPERATORS: Final = re.compile(r'(?:^|\s)-\w|"')
+_NAME: Final = re.compile(r"[\w./@:+#-]+")
+_IS_NAME: Final = re.compile(r"\w[./@:+#-]+\w")
 _SIGNS: Final = re.compile(r'(?:^|(?<=\s))-(?=\w)|"')
 _NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-\s*(?=-))+""")
 """Signs that no word holds; a row of minus signs overflows PostgreSQL's parser (SQLSTATE XX000)."""
@@ -330,8 +332,13 @@ async def _by_words(query: str, within: _Filter, most: int) -> list[int]:
 
 
 def _words(query: str) -> list[str]:
-    """The query's distinct words; ``or`` would be read as an operator."""
-    words = dict.fromkeys(re.findall(r"\w+", query.lower()))
+    """The query's distinct words; ``or`` would be read as an operator.
+
+    Also whole names such as ``src/app.py``, ``api.example.com`` and ``1.2.3``: PostgreSQL keeps
+    each of these as one word, and knows nothing of its parts.
+    """
+    names = (one.strip("./@:+#-") for one in _NAME.findall(query.lower()))
+    words = dict.fromkeys([*filter(_IS_NAME.search, names), *re.findall(r"\w+", query.lower())])
     return [word for word in words if word != "or"][:64]
 
 

@@ -120,6 +120,32 @@ async def test_words_quotes_and_minus_are_understood(
 @pytest.mark.parametrize(
     "query",
     [
+        "why does grammar.lark break?",
+        "GRAMMAR.LARK: an error",
+        "the host api.example.com is slow",
+        "(see src/parser/build.py)",
+        "the error of build.py, src/parser/build.py",
+        "an error since 4.18.2",
+        "mail from ops@example.com",
+        "upgrade parser-kit",
+    ],
+)
+async def test_the_name_of_a_file_or_a_host_among_other_words_is_found_by_words(
+    remember: Remember, settings: Settings, query: str
+) -> None:
+    await remember(
+        "parser",
+        "It is generated from grammar.lark by src/parser/build.py for api.example.com. Since "
+        "4.18.2 parser-kit is needed, says ops@example.com.",
+    )
+    await remember("soup", SOUP)
+
+    assert keys(await search(settings, query=query, mode="words")) == ["parser"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
         "it's", "a & | b", ":*", "((", "!", "<->", "John <j@x.y>", "\\", "the of and", "or", "- -",
         '"', "'", "%_", "a:b:c", "What's your password policies?", "🙂", "x" * 5_000, "\u0410\x00b",
         "word " * 10_000, " ".join(f"w{number}" for number in range(10_000)), '"a" ' * 900,

@@ -40,8 +40,9 @@ _OPERATORS: Final = re.compile(r'(?:^|\s)-\w|"')
 _NAME: Final = re.compile(r"[\w./@:+#-]+")
 _IS_NAME: Final = re.compile(r"\w[./@:+#-]+\w")
 _SIGNS: Final = re.compile(r'(?:^|(?<=\s))-(?=\w)|"')
-_NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-\s*(?=-))+""")
-"""Signs that no word holds; a row of minus signs overflows PostgreSQL's parser (SQLSTATE XX000)."""
+_NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-(?:\s*-)+)+""")
+"""Signs that no word holds, and the marks of ``--force``, which excludes nothing. A row of minus
+signs overflows PostgreSQL's parser (SQLSTATE XX000)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +156,9 @@ async def search(
     if using is not None and vector is not None and mode != "words":
         rankings.append(await _by_meaning(using, vector, within, candidates))
     if mode != "meaning":
-        words = _SIGNS.sub(" ", query) if is_prose else query
+        words = _NO_WORDS.sub(" ", query)
+        if is_prose:
+            words = _SIGNS.sub(" ", words)
         rankings.append(await _by_words(words, within, candidates))
     return await _load(_fused(rankings)[:limit], using, vector)
 
@@ -312,7 +315,6 @@ async def _by_words(query: str, within: _Filter, most: int) -> list[int]:
     websearch_to_tsquery takes any text: https://www.postgresql.org/docs/18/textsearch-controls.html
     """
     part = within.copy()
-    query = _NO_WORDS.sub(" ", query)
     strict = part.number(query)
     loose = part.number("" if _OPERATORS.search(query) else " or ".join(_words(query)))
     limit = part.number(most)

@@ -304,6 +304,19 @@ async def test_a_run_recalls_only_what_is_near_enough(
     assert far == []
 
 
+async def test_an_option_of_a_command_excludes_nothing(
+    remember: Remember, settings: Settings
+) -> None:
+    await remember("force", "Nobody runs git push --force on main", project_id=1)
+    await remember("soup", SOUP, project_id=1)
+
+    by_words = await search(settings, query="git push --force", mode="words")
+    without = await search(settings, query="git push -force", mode="words")
+
+    assert keys(by_words) == ["force"]
+    assert without == []
+
+
 async def test_without_an_embedder_a_run_recalls_what_shares_its_words(
     remember: Remember, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +331,7 @@ async def test_without_an_embedder_a_run_recalls_what_shares_its_words(
 
     near = await recall_for_run(
         settings,
-        query='The "refresh" of tokens fails on Fridays\n\nRun it with -v and "cookies".',
+        query='The "refresh" of tokens fails on Fridays with -v (-q, --cookies) and "cookies".',
         visibility=visibility,
     )
     far = await recall_for_run(settings, query="The logo on Fridays", visibility=visibility)

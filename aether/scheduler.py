@@ -60,7 +60,7 @@ async def _run(settings: Settings) -> None:
         ticking = [
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: sweep(settings, queue))),
             asyncio.create_task(_every(SWEEP_SECONDS, lambda: send_due_polls(queue))),
-            asyncio.create_task(_every(EMBED_SECONDS, lambda: _embed(settings, queue))),
+            asyncio.create_task(_every(EMBED_SECONDS, _embedding(settings, queue))),
             asyncio.create_task(_every(EXPIRE_SECONDS, approvals.expire)),
             asyncio.create_task(_every(PRUNE_SECONDS, lambda: _prune(settings))),
         ]
@@ -77,10 +77,17 @@ async def _prune(settings: Settings) -> None:
     await prune_ticks()
 
 
-async def _embed(settings: Settings, queue: Queue) -> None:
-    """Have a worker embed what waits for the present embedder."""
-    if await is_needed(settings):
-        await queue.send(Job.EMBED_MEMORIES, [0])
+def _embedding(settings: Settings, queue: Queue) -> Callable[[], Awaitable[None]]:
+    """Has a worker embed what waits for the present embedder."""
+    is_start = True
+
+    async def work() -> None:
+        nonlocal is_start
+        if await is_needed(settings, is_start=is_start):
+            await queue.send(Job.EMBED_MEMORIES, [0])
+        is_start = False
+
+    return work
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:

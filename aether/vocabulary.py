@@ -150,6 +150,17 @@ class Association(StrEnum):
     NONE = "NONE"
 
 
+INSIDERS: Final = frozenset(
+    {
+        Association.OWNER,
+        Association.MEMBER,
+        Association.COLLABORATOR,
+        Association.CONTRIBUTOR,
+    }
+)
+"""Who may give orders; a word that we do not know is not among them."""
+
+
 class WatchdogLevel(StrEnum):
     """How bad a watchdog entry is."""
 

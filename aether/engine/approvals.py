@@ -15,7 +15,7 @@ from aether import audit
 from aether.checkpoints import reached
 from aether.db import row, rows, transaction
 from aether.engine.arguments import BadArgumentsError, read_arguments
-from aether.engine.offering import Offer, is_listed_in
+from aether.engine.offering import Offer, may_be_meant_in
 from aether.engine.runtime import Runtime
 from aether.errors import ConflictError, ErrorCode, ForbiddenError, NotFoundError
 from aether.leases import Lease, LetGoError, fence
@@ -74,10 +74,10 @@ def needs_approval(task: TaskDefinition, offer: Offer) -> bool:
     """Whether a person sees each call of this tool first.
 
     ``*`` in the task's list stands for every tool that writes, ``mcp_docs_*`` for all of that
-    server. Where the answer has to be
-    approved ``add_comment`` has to be, too: it is an answer.
+    server, and for whatever else is called so. Where the answer has to be approved
+    ``add_comment`` has to be, too: it is an answer.
     """
-    if offer.requires_approval or is_listed_in(task.approve_tools, offer.name):
+    if offer.requires_approval or may_be_meant_in(task.approve_tools, offer):
         return True
     if task.approve_answer and offer.name == "add_comment":
         return True

@@ -22,8 +22,11 @@ class Assignment:
     reason: str
 
 
-async def assign(task: TaskDefinition) -> Assignment:
+async def assign(task: TaskDefinition, *, execution_id: int | None = None) -> Assignment:
     """The task's actor, else whoever has most of its required capabilities, else the fallback.
+
+    ``execution_id`` is of the run that it is for, which does not count as running: an attempt
+    before may have named an agent.
 
     Raises:
         NotConfiguredError: there is neither an agent nor a fallback prompt.
@@ -39,7 +42,7 @@ async def assign(task: TaskDefinition) -> Assignment:
     if usable is not None and needed <= owned.get(usable.id, frozenset()):
         reason = f"{usable.id} is the task's actor and has {', '.join(sorted(needed))}"
         return Assignment(agent=usable, reason=reason)
-    best, how = await _most_capable(owned, actor)
+    best, how = await _most_capable(owned, actor, execution_id)
     if best is not None:
         has = ", ".join(sorted(owned[best.id]))
         told = [f"{best.id} has {len(owned[best.id])} of {len(needed)} required: {has}", *how]
@@ -108,7 +111,7 @@ async def _capabilities_of_enabled(needed: frozenset[str]) -> dict[str, frozense
 
 
 async def _most_capable(
-    owned: dict[str, frozenset[str]], actor: Agent | None
+    owned: dict[str, frozenset[str]], actor: Agent | None, execution_id: int | None
 ) -> tuple[Agent | None, list[str]]:
     """Most capabilities; ties by the actor's role, then by fewest running, then by id.
 
@@ -119,7 +122,7 @@ async def _most_capable(
     most = max(map(len, owned.values()))
     tied = [agent_id for agent_id, has in owned.items() if len(has) == most]
     candidates = await Agent.filter(id__in=tied)
-    running = await _running(tied)
+    running = await _running(tied, execution_id)
     role = actor.role if actor is not None else None
 
     def rank(one: Agent) -> tuple[bool, int, str]:
@@ -134,10 +137,11 @@ async def _most_capable(
     return best, [f"so have {names}{more}: decided by {DECIDED_BY[step]}"]
 
 
-async def _running(agent_ids: Sequence[str]) -> dict[str, int]:
+async def _running(agent_ids: Sequence[str], execution_id: int | None) -> dict[str, int]:
     counted = await rows(
         """SELECT agent_id, count(*) AS n FROM task_execution
-           WHERE agent_id = ANY($1::text[]) AND status = $2 GROUP BY agent_id""",
-        list(agent_ids), ExecutionStatus.RUNNING,
+           WHERE agent_id = ANY($1::text[]) AND status = $2 AND id IS DISTINCT FROM $3::bigint
+           GROUP BY agent_id""",
+        list(agent_ids), ExecutionStatus.RUNNING, execution_id,
     )  # fmt: skip
     return {str(one["agent_id"]): int(one["n"]) for one in counted}

@@ -185,7 +185,8 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     if await conversations.has_begun(lease):
         assignment = await resume(lease, execution.agent_id)
     else:
-        assignment = opening.explained(await assign(task), task, event)
+        chosen = await assign(task, execution_id=lease.execution_id)
+        assignment = opening.explained(chosen, task, event)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None
     subject = opening.answered_subject(event)

@@ -32,6 +32,7 @@ class Offer:
     effect: ToolEffect
     look: Lookup | None = None  # a call where there is no run; None: it needs one
     is_foreign: bool = False  # its words and its schema are those of a server outside
+    family: str = ""  # how the names of that server's tools begin
     requires_approval: bool = False
 
     def to_model(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ async def candidates(
         if one is not None and one.tools is not None
     }
     return [
-        (offer, why_not or _unlisted(offer.name, lists))
+        (offer, why_not or _unlisted(offer, lists))
         for offer, why_not in [*await _built_in(), *await _foreign(agent, lists)]
     ]
 
@@ -151,11 +152,6 @@ async def _foreign(
 ) -> list[tuple[Offer, str | None]]:
     found = []
     for tool in await mcp_servers.serving(agent.id if agent else None):
-        is_named = any(is_listed_in(one, tool.name) for one in lists.values())
-        may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_named
-        why_not = tool.why_not or (
-            None if may else "it writes, and is offered only where a list of tools names it"
-        )
         offer = Offer(
             name=tool.name,
             description=tool.description,
@@ -165,21 +161,45 @@ async def _foreign(
             effect=tool.effect,
             requires_approval=tool.requires_approval,
             is_foreign=True,
+            family=tool.family,
+        )
+        is_named = any(is_listed_in(one, offer) for one in lists.values())
+        may = tool.effect is ToolEffect.READS or tool.is_of_agent or is_named
+        why_not = tool.why_not or (
+            None if may else "it writes, and is offered only where a list of tools names it"
         )
         found.append((offer, why_not))
     return found
 
 
-def _unlisted(name: str, lists: Mapping[str, Sequence[str]]) -> str | None:
+def _unlisted(offer: Offer, lists: Mapping[str, Sequence[str]]) -> str | None:
     for owner, allowed in lists.items():
-        if not is_listed_in(allowed, name):
+        if not is_listed_in(allowed, offer):
             return f"the tools of {owner} do not name it"
     return None
 
 
-def is_listed_in(allowed: Sequence[str], name: str) -> bool:
-    """Whether a list of allowed tools has ``name``; ``mcp_docs_*`` has all that begin so."""
-    return name in allowed or any(
-        one.startswith("mcp_") and one.endswith("*") and name.startswith(one[:-1])
-        for one in allowed
+def is_listed_in(allowed: Sequence[str], offer: Offer) -> bool:
+    """Whether a list of allowed tools has this one.
+
+    ``mcp_docs_*`` has all of that server, and none of one whose tools are called
+    ``mcp_docs_admin_…``; ``mcp_*`` has all of every server.
+    """
+    return offer.name in allowed or any(
+        offer.is_foreign and _has(one, offer) for one in allowed if one.endswith("*")
+    )
+
+
+def _has(pattern: str, offer: Offer) -> bool:
+    start = pattern[:-1]
+    if start in {"mcp_", offer.family}:
+        return True
+    return start.startswith(offer.family) and offer.name.startswith(start)
+
+
+def may_be_meant_in(names: Sequence[str], offer: Offer) -> bool:
+    """The same for a list of tools to be careful with: rather one too many."""
+    return is_listed_in(names, offer) or any(
+        one.startswith("mcp_") and one.endswith("*") and offer.name.startswith(one[:-1])
+        for one in names
     )

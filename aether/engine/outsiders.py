@@ -3,24 +3,13 @@
 GitHub tells it of whoever writes (``author_association``). GitLab and Jira tell it of two kinds of
 accounts: Service Desk's, which speaks for anybody who sends a mail, and a customer's of Jira
 Service Management; their sources call them NONE. Plane tells nothing. Who is not told of is no
-outsider: labelling, closing or assigning needs rights that no stranger has.
+outsider: labelling, closing or assigning needs rights that no stranger has. Pushing to a fork needs
+none: GitHub's source says so of whoever does.
 """
-
-from typing import Final
 
 from aether.events import Actor, SourceEvent
 from aether.models import TaskDefinition
-from aether.vocabulary import Association
-
-INSIDERS: Final = frozenset(
-    {
-        Association.OWNER,
-        Association.MEMBER,
-        Association.COLLABORATOR,
-        Association.CONTRIBUTOR,
-    }
-)
-"""Who may give orders; a word that we do not know is not among them."""
+from aether.vocabulary import INSIDERS
 
 
 def is_outsider(actor: Actor | None) -> bool:

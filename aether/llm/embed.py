@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 BATCH: Final = 16
 """Texts in one call: the embedded encoder's lock is let go in between."""
 
+PROBE: Final = "dimension"
+"""A text that every model takes: to learn the dimension, and whether a refusal was the text's."""
+
 TIMEOUT_SECONDS: Final = 60.0
 LONGEST_NAME: Final = 200
 
@@ -95,7 +98,7 @@ class RemoteEmbedder:
         """
         await asyncio.to_thread(provider.litellm)
         made = cls(settings, await asyncio.to_thread(provider.embedding_target, settings, model))
-        [probe] = await made.embed(["dimension"])
+        [probe] = await made.embed([PROBE])
         suffix = f":{len(probe)}"
         made.name = model[: LONGEST_NAME - len(suffix)] + suffix
         made.dimension = len(probe)
@@ -122,7 +125,7 @@ class RemoteEmbedder:
                     f"the model {self._target.name!r} gave {len(vectors)} vectors "
                     f"for {len(texts)} texts"
                 )
-            return vectors
+            return _as_before(self, vectors)
         raise failed
 
 
@@ -141,7 +144,7 @@ class AsideEmbedder:
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         """As ``Embedder.embed``; sent once."""
         vectors: list[Vector] = await aside.call("embed.texts", {"texts": list(texts)})
-        return vectors
+        return _as_before(self, vectors)
 
 
 _remote: dict[tuple[str, str | None, bool], RemoteEmbedder | AsideEmbedder] = {}
@@ -169,6 +172,21 @@ async def embedder(settings: Settings) -> Embedder:
     return made
 
 
+def _as_before(using: RemoteEmbedder | AsideEmbedder, vectors: list[Vector]) -> list[Vector]:
+    """``vectors``, if they have the dimension that this embedder is known by.
+
+    Raises:
+        UpstreamError: another model stands behind its name now; ``embedder`` asks anew next time.
+    """
+    if using.dimension and vectors and all(len(one) != using.dimension for one in vectors):
+        for key in [key for key, known in _remote.items() if known is using]:
+            del _remote[key]
+        raise UpstreamError(
+            f"the model of {using.name} gives {len(vectors[0])} numbers a text now: it is another"
+        )
+    return vectors
+
+
 def _load_encoder() -> EmbeddedEncoder:
     with _loading:
         return _encoder()
@@ -182,7 +200,8 @@ def _encoder() -> EmbeddedEncoder:
 async def embed_each(using: Embedder, texts: Sequence[str]) -> list[Vector | None]:
     """A vector of length 1 for each text, or None where it could not be embedded.
 
-    A text that the model refuses does not spoil the others.
+    A text that the model refuses does not spoil the others. It is the text's fault only where the
+    model embeds ``PROBE`` right after.
 
     Raises:
         AetherError: the model is out of reach, or refuses every text.
@@ -207,6 +226,7 @@ async def _batch(using: Embedder, texts: Sequence[str]) -> list[Vector | None]:
         except UpstreamError as error:
             if error.retryable:
                 raise
+            await using.embed([PROBE])  # or its money is spent, or its name is known no more
             vectors.append(None)
     if not any(vectors):
         raise refused

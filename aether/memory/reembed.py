@@ -10,7 +10,7 @@ from typing import Any, Final
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.errors import UpstreamError
-from aether.llm.embed import BATCH, LONGEST_NAME, EmbeddedEncoder, embed_each, embedder
+from aether.llm.embed import BATCH, LONGEST_NAME, PROBE, EmbeddedEncoder, embed_each, embedder
 from aether.memory.store import embedding_text
 from aether.models.fields import vector_text
 
@@ -46,22 +46,26 @@ FROM unnest($2::bigint[], $3::text[]) AS told(id, embedding) WHERE chunk.id = to
 """
 
 
-async def is_needed(settings: Settings) -> bool:
+async def is_needed(settings: Settings, *, is_start: bool = False) -> bool:
     """Whether anything waits to be embedded by the present embedder. Loads nothing.
 
-    Asked each minute: it reads an index, however many memories there are.
+    Asked each minute: it reads an index, however many memories there are. ``is_start``: a server
+    may have another model behind a name since; only whoever asks it can tell, by the dimension.
     """
     if await row(ANY_LIVE.format(is_that="IS NULL")):
         return True
     names = [one["embedder"] for one in await rows(NAMES)]
-    others = [one for one in names if not _is_present(one, settings.embedding_model)]
-    for name in others:
-        if await row(ANY_LIVE.format(is_that="= $1"), name):
-            return True
-    return False
+    present = [one for one in names if _is_present(one, settings.embedding_model)]
+    if is_start and settings.embedding_model is not None:
+        present = []
+    looked_at = [one for one in names if len(present) != 1 or one not in present]
+    live = [one for one in looked_at if await row(ANY_LIVE.format(is_that="= $1"), one)]
+    # of two dimensions under one name, one is of before
+    return len(live) > 1 or bool(set(live) - set(present))
 
 
 def _is_present(name: str, model: str | None) -> bool:
+    """Whether vectors of this name may be the present embedder's."""
     if model is None:
         return name == EmbeddedEncoder.name
     # its dimension is not known before it is asked
@@ -71,10 +75,11 @@ def _is_present(name: str, model: str | None) -> bool:
 async def reembed(settings: Settings) -> int:
     """Embed everything that waits; how many pieces. Returns at once where another worker does.
 
-    What the model refuses is marked as seen and found by its words.
+    What the model refuses, though it embeds other texts, is marked as seen and found by its words.
 
     Raises:
-        AetherError: the embedder does not answer; what was embedded so far is stored.
+        AetherError: the embedder does not answer, or refuses any text; what was embedded so far is
+            stored.
     """
     done = last = 0
     using = await embedder(settings)
@@ -101,7 +106,8 @@ async def _batch(using: Any, after: int) -> list[int]:
         except UpstreamError as error:
             if error.retryable:
                 raise
-            vectors = [None] * len(found)  # it answered to be described, and refuses each of these
+            await using.embed([PROBE])  # not where it refuses everything: it may be paid again
+            vectors = [None] * len(found)
         told = [vector_text(vector) if vector else None for vector in vectors]
         ids = [int(one["id"]) for one in found]
         await rows(STORE, using.name, ids, told)

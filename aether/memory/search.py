@@ -26,6 +26,8 @@ RECALLED: Final = 6
 FLOOR: Final = (
     0.25  # below it two texts have little to do with each other, for the embedded encoder
 )
+SHARED: Final = 2
+"""Words that a memory which is not embedded shares with what it is near to."""
 EXACT_UP_TO: Final = 10_000
 """Pieces in scope up to which every one is compared: exact, and faster than the index there."""
 
@@ -35,8 +37,12 @@ INDEXED_DIMENSIONS: Final = frozenset({384, 512, 768, 1024, 1536, 3072})
 """Which have an index: migrations 0002 and 0011."""
 
 _OPERATORS: Final = re.compile(r'(?:^|\s)-\w|"')
-_NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-\s*(?=-))+""")
-"""Signs that no word holds; a row of minus signs overflows PostgreSQL's parser (SQLSTATE XX000)."""
+_NAME: Final = re.compile(r"[\w./@:+#-]+")
+_IS_NAME: Final = re.compile(r"\w[./@:+#-]+\w")
+_SIGNS: Final = re.compile(r'(?:^|(?<=\s))-(?=\w)|"')
+_NO_WORDS: Final = re.compile(r"""(?:[^\w\s"'./@:+#-]|-(?:\s*-)+)+""")
+"""Signs that no word holds, and the marks of ``--force``, which excludes nothing. A row of minus
+signs overflows PostgreSQL's parser (SQLSTATE XX000)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,7 @@ class Recalled:
     updated_at: datetime
     similarity: float
     passage: str
+    is_compared: bool  # the present embedder has embedded a piece of it, and the query
 
 
 @dataclass
@@ -118,12 +125,13 @@ async def search(
     project_id: int | None = None,
     limit: int = 10,
     mode: Mode = "hybrid",
+    is_prose: bool = False,
 ) -> list[Recalled]:
     """Memories that fit ``query``, best first; expired ones do not exist.
 
-    Words in quotes and ``-words`` are obeyed; otherwise any word may match. Without an embedder
-    that answers, ``hybrid`` finds by words alone. Of a query longer than 2,000 characters the
-    beginning counts.
+    Words in quotes and ``-words`` are obeyed but in prose; otherwise any word may match. Without
+    an embedder that answers, ``hybrid`` finds by words alone. Of a query longer than 2,000
+    characters the beginning counts.
 
     Args:
         visibility: what a run may see; None for people, who see everything.
@@ -148,7 +156,10 @@ async def search(
     if using is not None and vector is not None and mode != "words":
         rankings.append(await _by_meaning(using, vector, within, candidates))
     if mode != "meaning":
-        rankings.append(await _by_words(query, within, candidates))
+        words = _NO_WORDS.sub(" ", query)
+        if is_prose:
+            words = _SIGNS.sub(" ", words)
+        rankings.append(await _by_words(words, within, candidates))
     return await _load(_fused(rankings)[:limit], using, vector)
 
 
@@ -160,9 +171,31 @@ async def recall_for_run(
     limit: int = RECALLED,
     floor: float = FLOOR,
 ) -> list[Recalled]:
-    """What a run is reminded of before it begins: visible to it, and at least ``floor`` similar."""
-    found = await search(settings, query=query, visibility=visibility, limit=limit * 3)
-    return [one for one in found if one.similarity >= floor][:limit]
+    """What a run is reminded of before it begins: visible to it, and at least ``floor`` similar.
+
+    What waits to be embedded, or is while no embedder answers, counts by the words that it shares.
+    """
+    found = await search(
+        settings, query=query, visibility=visibility, limit=limit * 3, is_prose=True
+    )
+    near = {one.id for one in found if one.similarity >= floor}
+    if waiting := [one.id for one in found if not one.is_compared]:
+        near |= await _sharing_words(query, waiting)
+    return [one for one in found if one.id in near][:limit]
+
+
+async def _sharing_words(query: str, ids: Sequence[int]) -> set[int]:
+    """Those of the memories that hold at least two words of the query, or its only one."""
+    found = await rows(
+        """WITH asked AS MATERIALIZED (
+             SELECT tsvector_to_array(to_tsvector('english', $2)) AS words)
+           SELECT m.id FROM memory m, asked WHERE m.id = ANY($1::bigint[])
+             AND (SELECT count(*) FROM (SELECT unnest(asked.words)
+                    INTERSECT SELECT unnest(tsvector_to_array(m.tsv))) AS shared)
+               >= greatest(1, least($3, cardinality(asked.words)))""",
+        list(ids), clean(query)[:LONGEST_QUERY], SHARED,
+    )  # fmt: skip
+    return {int(one["id"]) for one in found}
 
 
 def _filter(
@@ -282,7 +315,6 @@ async def _by_words(query: str, within: _Filter, most: int) -> list[int]:
     websearch_to_tsquery takes any text: https://www.postgresql.org/docs/18/textsearch-controls.html
     """
     part = within.copy()
-    query = _NO_WORDS.sub(" ", query)
     strict = part.number(query)
     loose = part.number("" if _OPERATORS.search(query) else " or ".join(_words(query)))
     limit = part.number(most)
@@ -302,8 +334,13 @@ async def _by_words(query: str, within: _Filter, most: int) -> list[int]:
 
 
 def _words(query: str) -> list[str]:
-    """The query's distinct words; ``or`` would be read as an operator."""
-    words = dict.fromkeys(re.findall(r"\w+", query.lower()))
+    """The query's distinct words; ``or`` would be read as an operator.
+
+    Also whole names such as ``src/app.py``, ``api.example.com`` and ``1.2.3``: PostgreSQL keeps
+    each of these as one word, and knows nothing of its parts.
+    """
+    names = (one.strip("./@:+#-") for one in _NAME.findall(query.lower()))
+    words = dict.fromkeys([*filter(_IS_NAME.search, names), *re.findall(r"\w+", query.lower())])
     return [word for word in words if word != "or"][:64]
 
 
@@ -324,7 +361,8 @@ async def _load(ids: Sequence[int], using: Embedder | None, vector: str | None) 
         """SELECT m.id, m.key, m.key_space, m.content, m.scope, m.agent_id, m.project_id,
              m.execution_id, m.created_at, m.updated_at,
              coalesce(1 - best.distance, 0) AS similarity,
-             coalesce(best.content, left(m.content, 900)) AS passage
+             coalesce(best.content, left(m.content, 900)) AS passage,
+             best.distance IS NOT NULL AS is_compared
            FROM memory m LEFT JOIN (
              SELECT DISTINCT ON (c.memory_id) c.memory_id, c.content,
                c.embedding <=> $2::text::halfvec AS distance

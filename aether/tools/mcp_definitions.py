@@ -44,13 +44,18 @@ def other_slug(name: str, server_id: int) -> str:
     return slug_of(name)[: LONGEST_SLUG - len(tail)].rstrip("_") + tail
 
 
+def names_begin(slug: str) -> str:
+    """How the names of this server's tools begin; another's may begin so, too."""
+    return f"mcp_{slug}_"
+
+
 def tool_name(slug: str, told: str, *, salt: str = "") -> str:
     """What the model calls the tool ``told``: 1 to 64 letters, digits, ``_`` and ``-``.
 
     The same for the same words, always; a hash tells apart what would look alike. ``salt``
     gives another name where the first is taken.
     """
-    start = f"mcp_{slug}_"
+    start = names_begin(slug)
     if not salt and _PLAIN.fullmatch(told) and len(start + told) <= LONGEST_NAME:
         return start + told
     tail = "_" + hashlib.sha256(f"{salt}:{told}".encode()).hexdigest()[:HASH]

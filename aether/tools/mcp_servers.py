@@ -23,6 +23,7 @@ from aether.tools.mcp import McpEndpoint, ToolFailedError
 from aether.tools.mcp_definitions import (
     definition,
     is_held,
+    names_begin,
     offered_description,
     quoted,
     without_secrets,
@@ -47,6 +48,7 @@ class ServedTool:
     """A tool of an MCP server that serves an agent; ``why_not``: why it cannot be called now."""
 
     name: str
+    family: str  # how the names of its server's tools begin
     description: str
     parameters: Mapping[str, Any]
     effect: ToolEffect
@@ -146,7 +148,7 @@ async def serving(agent_id: str | None) -> list[ServedTool]:
         """SELECT tool.id, tool.name, tool.description, tool.parameters, tool.effect,
              tool.requires_approval, tool.mcp_tool_name, tool.confirmed, tool.pending,
              tool.unavailable_reason, tool.enabled AS tool_enabled, server.enabled,
-             server.name AS server, server.agent_id
+             server.name AS server, server.slug, server.agent_id
            FROM tool_definition AS tool JOIN mcp_server AS server ON server.id = tool.mcp_server_id
            WHERE server.agent_id IS NULL OR server.agent_id = $1
            ORDER BY tool.id""",
@@ -155,6 +157,7 @@ async def serving(agent_id: str | None) -> list[ServedTool]:
     return [
         ServedTool(
             name=one["name"],
+            family=names_begin(one["slug"]),
             description=offered_description(
                 one["server"], one["mcp_tool_name"], one["description"]
             ),

@@ -99,6 +99,25 @@ async def test_a_tie_is_decided_by_role_then_by_load_then_by_id_and_says_which(
     assert reason.endswith(f": decided by {decided_by}; the task's actor pm_sarah lacks python")
 
 
+async def test_a_run_that_is_tried_again_is_no_load_of_the_agent_that_it_had_before() -> None:
+    for one in ("dev_alex", "dev_bea"):
+        await agent(one, "python")
+    tried = await execution(agent_id="dev_alex", status="running")
+    task = TaskDefinition(
+        id="triage", name="T", description="D", actor_id="pm_sarah",
+        required_capabilities=["python"],
+    )  # fmt: skip
+
+    again = await assign(task, execution_id=tried)
+    another = await assign(task)
+
+    assert again.agent is not None
+    assert another.agent is not None
+    assert (again.agent.id, another.agent.id) == ("dev_alex", "dev_bea")
+    assert "decided by the order of ids" in again.reason
+    assert "decided by who has fewest running" in another.reason
+
+
 async def test_of_many_who_tie_only_some_are_named() -> None:
     await agent("pm_sarah", role="pm")
     for number in range(6):

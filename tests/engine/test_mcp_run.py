@@ -190,6 +190,33 @@ async def test_tools_are_offered_within_the_lists_and_writing_ones_only_by_permi
     assert offered(world) == expected
 
 
+@pytest.mark.parametrize(
+    ("task_tools", "expected"),
+    [
+        (["mcp_docs_*"], {SEARCH, "publish_docs"}),
+        (["mcp_docs_admin_*"], {"mcp_docs_admin_search", "mcp_docs_admin_publish"}),
+        (["mcp_docs_admin_pub*"], {"mcp_docs_admin_publish"}),
+        (["mcp_doc*"], set()),
+        (
+            ["mcp_*"],
+            {SEARCH, "publish_docs", "mcp_docs_admin_search", "mcp_docs_admin_publish"},
+        ),
+    ],
+)
+async def test_a_star_stands_for_the_tools_of_one_server_whatever_they_are_called(
+    world: World, box: Toolbox, task_tools: list[str], expected: set[str]
+) -> None:
+    await registered(box, agent_id=None)
+    await registered(box, name="Docs admin", agent_id=None)
+    await ToolDefinition.filter(name=PUBLISH).update(name="publish_docs")  # by a person
+    await of_task(tools=task_tools)
+
+    await world.run(Reply.text("Done."))
+
+    tools = world.model.requests[0].get("tools") or []
+    assert {one["function"]["name"] for one in tools} == expected
+
+
 async def test_another_agents_server_and_a_disabled_tool_are_not_offered(
     world: World, box: Toolbox
 ) -> None:

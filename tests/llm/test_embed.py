@@ -76,7 +76,43 @@ async def test_a_refused_text_does_not_spoil_the_others(
     vectors = await embed.embed_each(using, ["a", "", "b"])  # the server refuses empty ones
 
     assert [one is not None for one in vectors] == [True, False, True]
-    assert [call.status for call in model.calls] == [200, 400, 200, 400, 200]
+    # the batch, then each alone; after the refused one, whether the model embeds anything
+    assert [call.status for call in model.calls] == [200, 400, 200, 400, 200, 200]
+
+
+async def test_a_model_that_refuses_everything_is_no_fault_of_the_texts(
+    served: tuple[ScriptedModel, str],
+) -> None:
+    model, url = served
+    settings = settings_of(llm_base_url=url, llm_api_key=KEY, embedding_model="scripted-embedding")
+    using = await embed.embedder(settings)
+    model.embedding_models = []  # taken from the server
+
+    with pytest.raises(UpstreamError, match="scripted-embedding") as raised:
+        await embed.embed_each(using, ["a", "b", "c"])
+
+    assert not raised.value.retryable
+    assert [call.status for call in model.calls] == [200, 404, 404, 404]
+
+
+async def test_another_model_behind_the_name_is_noticed_and_asked_for_its_dimension(
+    served: tuple[ScriptedModel, str],
+) -> None:
+    model, url = served
+    settings = settings_of(llm_base_url=url, llm_api_key=KEY, embedding_model="scripted-embedding")
+    before = await embed.embedder(settings)
+    model.dimensions = 48
+
+    with pytest.raises(UpstreamError) as raised:
+        await embed.embed_each(before, ["a", "b"])
+    after = await embed.embedder(settings)
+
+    assert str(raised.value) == (
+        "the model of scripted-embedding:32 gives 48 numbers a text now: it is another"
+    )
+    assert raised.value.retryable
+    assert (before.name, after.name) == ("scripted-embedding:32", "scripted-embedding:48")
+    assert None not in await embed.embed_each(after, ["a", "b"])
 
 
 @pytest.mark.parametrize(("status", "retryable"), [(500, True), (429, True), (404, False)])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from aether import scheduler
 from aether.config import Settings
 from aether.db import rows, transaction
 from aether.errors import UpstreamError
@@ -14,6 +15,8 @@ from aether.memory import reembed as stage
 from aether.memory import search as searching
 from aether.memory import store
 from aether.memory.search import search
+from aether.queue import Job
+from tests.fakes import RecordingQueue
 from tests.memory.conftest import Remember
 from tests.plans import kept, looked_at
 
@@ -126,6 +129,24 @@ async def test_an_embedder_that_fails_is_asked_again_later(
     assert await embedders() == ["old:2"]
 
 
+async def test_a_model_that_refuses_everything_for_a_while_embeds_all_once_it_works_again(
+    remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None]
+) -> None:
+    embed_with(Fixed("old:2"))
+    for number in range(3):
+        await remember(f"k{number}", "tokens are in a cookie")
+    new = Fixed("new:2", refused="")  # as one whose money is spent, or whose name is taken away
+    embed_with(new)
+
+    with pytest.raises(UpstreamError, match="refused"):
+        await stage.reembed(settings)
+    assert await embedders() == ["old:2"] * 3
+
+    new.refused = "\0"
+    assert await stage.reembed(settings) == 3
+    assert len(await search(settings, query="cookie", mode="meaning")) == 3
+
+
 async def test_one_worker_embeds_while_others_go_on_with_their_work(
     remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None]
 ) -> None:
@@ -168,6 +189,54 @@ async def test_whether_anything_waits_is_told_without_loading_an_embedder(
     )  # fmt: skip
 
     assert await stage.is_needed(settings) is needed
+
+
+async def test_of_two_dimensions_under_one_name_the_older_one_waits(
+    remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None]
+) -> None:
+    named = settings.model_copy(update={"embedding_model": "alias"})
+    embed_with(Fixed("alias:3"))
+    await remember("before", "tokens are in a cookie")
+    assert await stage.is_needed(named) is False
+    embed_with(Fixed("alias:4"))  # another model stands behind the name
+    await remember("after", "the logo")
+
+    assert await stage.is_needed(named) is True
+    assert await stage.reembed(named) == 1
+
+    assert await stage.is_needed(named) is False
+    [found] = await search(named, query="cookie", mode="meaning", limit=1)
+    assert (found.key, found.similarity) == ("before", 1.0)
+
+
+@pytest.mark.parametrize(("model", "needed"), [("alias", True), (None, False)])
+async def test_at_the_start_a_name_does_not_prove_that_its_model_is_the_same(
+    remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None],
+    model: str | None, *, needed: bool,
+) -> None:  # fmt: skip
+    present = settings.model_copy(update={"embedding_model": model})
+    assert await stage.is_needed(present, is_start=True) is False  # nothing is remembered
+    embed_with(Fixed("alias:3" if model else EmbeddedEncoder.name))
+    await remember("k", "tokens are in a cookie")
+
+    assert await stage.is_needed(present, is_start=True) is needed
+    assert await stage.is_needed(present) is False
+
+
+async def test_the_scheduler_asks_at_its_start_and_then_where_something_waits(
+    remember: Remember, settings: Settings, embed_with: Callable[[Fixed], None]
+) -> None:
+    named = settings.model_copy(update={"embedding_model": "alias"})
+    embed_with(Fixed("alias:3"))
+    await remember("k", "tokens are in a cookie")
+    queue = RecordingQueue()
+    queue._broker.declare_queue(Job.EMBED_MEMORIES)
+    work = scheduler._embedding(named, queue)
+
+    for _ in range(3):
+        await work()
+
+    assert queue._broker.queues[Job.EMBED_MEMORIES].qsize() == 1
 
 
 @pytest.mark.parametrize("model", [None, "use-multilingual-3"])

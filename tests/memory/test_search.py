@@ -120,6 +120,32 @@ async def test_words_quotes_and_minus_are_understood(
 @pytest.mark.parametrize(
     "query",
     [
+        "why does grammar.lark break?",
+        "GRAMMAR.LARK: an error",
+        "the host api.example.com is slow",
+        "(see src/parser/build.py)",
+        "the error of build.py, src/parser/build.py",
+        "an error since 4.18.2",
+        "mail from ops@example.com",
+        "upgrade parser-kit",
+    ],
+)
+async def test_the_name_of_a_file_or_a_host_among_other_words_is_found_by_words(
+    remember: Remember, settings: Settings, query: str
+) -> None:
+    await remember(
+        "parser",
+        "It is generated from grammar.lark by src/parser/build.py for api.example.com. Since "
+        "4.18.2 parser-kit is needed, says ops@example.com.",
+    )
+    await remember("soup", SOUP)
+
+    assert keys(await search(settings, query=query, mode="words")) == ["parser"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
         "it's", "a & | b", ":*", "((", "!", "<->", "John <j@x.y>", "\\", "the of and", "or", "- -",
         '"', "'", "%_", "a:b:c", "What's your password policies?", "🙂", "x" * 5_000, "\u0410\x00b",
         "word " * 10_000, " ".join(f"w{number}" for number in range(10_000)), '"a" ' * 900,
@@ -276,6 +302,62 @@ async def test_a_run_recalls_only_what_is_near_enough(
 
     assert keys(near) == ["auth"]
     assert far == []
+
+
+async def test_an_option_of_a_command_excludes_nothing(
+    remember: Remember, settings: Settings
+) -> None:
+    await remember("force", "Nobody runs git push --force on main", project_id=1)
+    await remember("soup", SOUP, project_id=1)
+
+    by_words = await search(settings, query="git push --force", mode="words")
+    without = await search(settings, query="git push -force", mode="words")
+
+    assert keys(by_words) == ["force"]
+    assert without == []
+
+
+async def test_without_an_embedder_a_run_recalls_what_shares_its_words(
+    remember: Remember, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: Settings) -> None:
+        raise UpstreamError("away")
+
+    await remember("auth", JWT, project_id=1)
+    await remember("soup", SOUP, project_id=1)
+    await remember("other", JWT, project_id=2)
+    visibility = Visibility(execution_id=1, agent_id="a", project_id=1)
+    monkeypatch.setattr(searching, "embedder", fails)
+
+    near = await recall_for_run(
+        settings,
+        query='The "refresh" of tokens fails on Fridays with -v (-q, --cookies) and "cookies".',
+        visibility=visibility,
+    )
+    far = await recall_for_run(settings, query="The logo on Fridays", visibility=visibility)
+
+    assert [(one.key, one.similarity, one.is_compared) for one in near] == [("auth", 0, False)]
+    assert far == []
+
+
+async def test_a_run_recalls_what_waits_to_be_embedded_beside_what_is(
+    remember: Remember, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: Settings) -> None:
+        raise UpstreamError("away")
+
+    await remember("embedded", "Login sessions are renewed by refresh tokens", project_id=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("aether.memory.store.embedder", fails)
+        await remember("auth", JWT, project_id=1)
+        await remember("soup", SOUP, project_id=1)
+    visibility = Visibility(execution_id=1, agent_id="a", project_id=1)
+
+    found = await recall_for_run(
+        settings, query="Are refresh tokens kept in cookies?", visibility=visibility
+    )
+
+    assert sorted(keys(found)) == ["auth", "embedded"]
 
 
 async def test_the_last_line_of_a_long_memory_is_found_by_meaning(

@@ -23,7 +23,7 @@ from aether.sources.reading import (
     sequence,
     text,
 )
-from aether.vocabulary import SourceName
+from aether.vocabulary import INSIDERS, SourceName
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -70,7 +70,7 @@ def read_event(event_name: str, payload: Mapping[str, Any], *, delivery_key: str
         is_ping=event_name == "ping",
         project_names=_project_names(payload),
         subject=_subject(payload, kind, item),
-        actor=_actor(mapping(payload.get("sender")), words, item),
+        actor=_actor(payload, words, item),
         text=text(words.get("body")) or text(words.get("description")),
         comment_id=_comment_id(action, payload),
         change=_change(payload),
@@ -204,19 +204,38 @@ def _login(user: object) -> str | None:
 
 
 def _actor(
-    sender: Mapping[str, Any], words: Mapping[str, Any], item: Mapping[str, Any]
+    payload: Mapping[str, Any], words: Mapping[str, Any], item: Mapping[str, Any]
 ) -> Actor | None:
+    sender = mapping(payload.get("sender"))
     login = _login(sender)
     if login is None:
         return None
-    # An item's association is its author's, which says nothing of whoever labels or closes it.
-    tells = words is not item or _login(item.get("user")) == login
     return Actor(
         login=login,
         is_bot=sender.get("type") == "Bot",
         id=key(sender.get("id")),
-        association=text(words.get("author_association")) or None if tells else None,
+        association=_association(payload, words, item, login),
     )
+
+
+def _association(
+    payload: Mapping[str, Any], words: Mapping[str, Any], item: Mapping[str, Any], login: str
+) -> str | None:
+    """How whoever caused the event stands to the project, if told."""
+    if words is not item:
+        return text(words.get("author_association")) or None
+    about = item or mapping(payload.get("discussion"))
+    told = text(about.get("author_association")) or None
+    if _login(about.get("user")) == login:
+        return told
+    # An item's association is its author's, which says nothing of whoever labels or closes it. But
+    # whoever pushes to a fork needs no right here: its owner lets them, who may be a stranger.
+    return told if told not in INSIDERS and _is_pushed_to_a_fork(payload, item) else None
+
+
+def _is_pushed_to_a_fork(payload: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
+    own, other = (mapping(mapping(item.get(end)).get("repo")).get("id") for end in ("base", "head"))
+    return payload.get("action") == "synchronize" and own != other
 
 
 def _comment_id(action: str | None, payload: Mapping[str, Any]) -> str | None:

@@ -271,6 +271,45 @@ def test_the_association_is_the_one_of_the_text_at_hand() -> None:
     assert commented.actor.association == "NONE"
 
 
+@pytest.mark.parametrize(
+    ("action", "head", "author", "expected"),
+    [
+        ("synchronize", {"repo": {"id": 2}}, "NONE", "NONE"),
+        ("synchronize", {"repo": None}, "FIRST_TIMER", "FIRST_TIMER"),  # the fork was deleted
+        ("synchronize", {"repo": {"id": 1}}, "NONE", None),  # who pushes here may
+        ("synchronize", {"repo": {"id": 2}}, "MEMBER", None),
+        ("closed", {"repo": {"id": 2}}, "NONE", None),
+    ],
+)
+def test_whoever_pushes_to_a_strangers_fork_stands_as_far_off_as_the_stranger(
+    action: str, head: dict[str, Any], author: str, expected: str | None
+) -> None:
+    pull = ISSUE["issue"] | {
+        "author_association": author, "base": {"repo": {"id": 1}}, "head": head,
+    }  # fmt: skip
+    payload = {
+        "action": action, "pull_request": pull, "repository": ISSUE["repository"],
+        "sender": {"login": "ben", "type": "User"},
+    }  # fmt: skip
+
+    actor = read(payload, "pull_request").actor
+
+    assert actor is not None
+    assert (actor.login, actor.association) == ("ben", expected)
+
+
+def test_whoever_opens_a_discussion_is_told_of_and_whoever_labels_it_is_not() -> None:
+    discussion = {"number": 3, "user": {"login": "ann"}, "author_association": "NONE"}
+    payload = {"discussion": discussion, "repository": ISSUE["repository"]}
+
+    by_author = read(payload | {"sender": {"login": "ann"}}, "discussion").actor
+    by_another = read(payload | {"sender": {"login": "mia"}}, "discussion").actor
+
+    assert by_author is not None
+    assert by_another is not None
+    assert (by_author.association, by_another.association) == ("NONE", None)
+
+
 def test_only_the_type_tells_a_bot() -> None:
     bot = ISSUE | {"sender": {"login": "renovate[bot]", "id": 9, "type": "Bot"}}
 

@@ -60,6 +60,7 @@ async def record(
 ) -> None:
     """Append one entry; takes part in an open transaction.
 
+    What is told of an execution belongs to the delivery that started it, unless another is told.
     ``caller`` is ``api`` for people and programs, None for ourselves; where they come from is told
     along (``coming_from``). In ``detail`` known secrets are taken out, since no entry can ever be
     mended; the values of keys that name a secret are masked at any depth, long texts are cut at
@@ -69,7 +70,8 @@ async def record(
     await rows(
         "INSERT INTO audit_entry"
         " (action, agent_id, execution_id, delivery_id, caller, origin, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb)",
+        " VALUES ($1, $2, $3, coalesce($4, (SELECT delivery_id FROM task_execution WHERE id = $3)),"
+        " $5, $6, $7::text::jsonb)",
         action,
         agent_id,
         execution_id,

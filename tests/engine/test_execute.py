@@ -153,6 +153,8 @@ async def test_an_answer_becomes_one_comment_and_everything_is_recorded(world: W
         "seeded", "seeded", "task.queued", "task.started", "item.label", "tool.called",
         "comment.posted", "task.completed",
     ]  # fmt: skip
+    told = await AuditEntry.filter(execution_id=done.id).values_list("delivery_id", flat=True)
+    assert set(told) == {done.delivery_id} != {None}
     assert world.model.problems == []
 
 

@@ -335,7 +335,7 @@ async def test_a_bot_that_had_its_share_still_ends_what_its_closing_makes_pointl
         "INSERT INTO trigger_task_mapping (canonical_trigger, task_id)"
         " VALUES ('issue.closed', 'triage')"
     )
-    monkeypatch.setattr("aether.engine.receive.BOT_RUNS_AN_HOUR", 0)
+    monkeypatch.setattr("aether.engine.bounds.BOT_RUNS_AN_HOUR", 0)
     payload = world.github.opened_payload(base.REPO, 7) | {"action": "closed"}
     payload["sender"] = {"login": "helper[bot]", "type": "Bot", "id": 9}
     headers = {"x-github-event": "issues", "x-github-delivery": "closed-by-a-bot"}

@@ -219,6 +219,45 @@ async def test_a_call_without_a_name_is_kept_for_an_answer(
     assert reply.message["tool_calls"][0]["function"]["name"] == "unnamed"
 
 
+@pytest.mark.parametrize("way", ["plain", "streamed"])
+@pytest.mark.parametrize(
+    ("call", "name", "arguments"),
+    [
+        ({"id": "c1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}, "sh", "ls"),
+        ({"id": "c1", "type": "custom", "custom": {"name": "sh", "input": ""}}, "sh", ""),
+    ],
+)
+async def test_a_call_of_a_kind_that_nobody_offered_is_kept_for_an_answer(
+    settings: Settings,
+    model: ScriptedModel,
+    call: dict[str, Any],
+    name: str,
+    arguments: str | None,
+    way: str,
+) -> None:
+    model.say(raw_calls(call))
+    heard: list[str] = []
+
+    reply = await ask(settings, **({"on_text": heard.append} if way == "streamed" else {}))
+
+    assert reply.tool_calls == (chat.ToolCall(id="c1", name=name, arguments=arguments),)
+    [shown] = reply.message["tool_calls"]
+    assert shown == {
+        "id": "c1", "type": "function", "function": {"name": "sh", "arguments": "{}"},
+    }  # fmt: skip
+
+
+async def test_a_call_without_a_function_is_kept_for_an_answer(
+    settings: Settings, model: ScriptedModel
+) -> None:
+    model.say(raw_calls({"id": "c1", "type": "function", "function": None}))
+
+    reply = await ask(settings, on_text=[].append)  # as a server sends it that streams nothing
+
+    assert reply.tool_calls == (chat.ToolCall(id="c1", name="", arguments=None),)
+    assert reply.message["tool_calls"][0]["function"]["name"] == "unnamed"
+
+
 async def test_nul_and_lone_surrogates_are_cleaned(
     settings: Settings, model: ScriptedModel
 ) -> None:

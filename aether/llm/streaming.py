@@ -182,7 +182,7 @@ async def _read(library: Any, stream: Any, hearing: Hearing) -> tuple[list[Any],
             size += len(thought)
         for one in getattr(delta, "tool_calls", None) or ():
             size += calls.add(one)
-            function = getattr(one, "function", None)  # a call of another kind has none
+            function: Any = getattr(one, "function", None)  # a call of another kind has none
             if isinstance(getattr(function, "arguments", None), str):
                 function.arguments = clean(function.arguments)
         if size > MOST_CHARACTERS:

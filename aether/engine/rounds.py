@@ -23,7 +23,6 @@ from aether.errors import (
 from aether.live.speech import Speech
 from aether.llm import ask as asking
 from aether.llm import prompts
-from aether.rendering import is_blank
 
 MOST_BLANKS: Final = 2  # a blank answer is asked for once more, then the run fails
 
@@ -85,8 +84,8 @@ async def approved(run: Run, talk: Conversation, text: str) -> str | None:
 
 
 def _last_words(talk: Conversation) -> str:
-    text = talk.messages[-1].get("content")
-    if not isinstance(text, str) or is_blank(text):
+    text = talk.last_text()
+    if text is None:
         raise UpstreamError(
             "the model went on calling tools after its last round; nothing was posted",
             retryable=False,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, UpstreamError
-from aether.llm import chat, provider, window
+from aether.llm import chat, prices, provider, window
 from aether.llm.chat import Reply
 from aether.spending import Usage
 
@@ -150,7 +150,6 @@ async def _known_window(settings: Settings, model: str | None) -> int | None:
     if settings.llm_base_url:
         return bound  # its names are its own
     name = chat.model_name(settings, model)
-    library = await asyncio.to_thread(provider.litellm)
-    told = library.model_cost.get(name, {}).get("max_input_tokens")
+    told = (await asyncio.to_thread(prices.entry, name)).get("max_input_tokens")
     known = [one for one in (told, bound) if isinstance(one, int) and one > 0]
     return min(known, default=None)

@@ -58,6 +58,19 @@ async def test_an_answer_that_was_cut_off_is_posted_and_says_so(world: World) ->
     assert (done.status, done.answer, world.comments()) == ("succeeded", told, [told])
 
 
+async def test_last_words_that_were_cut_off_beside_a_call_say_so(world: World) -> None:
+    await TaskDefinition.filter(id="triage").update(max_tool_rounds=1)
+    read = Reply.calls(CALL("get_issue", {}, "c1"))
+    cut = Reply.calls(CALL("close_issue", {}, "c2"), content="It is the par").finishing("length")
+
+    await world.run(read, cut)
+
+    assert world.comments() == [
+        "It is the par\n\n*[Cut off: the model's output limit was reached.]*"
+    ]
+    assert world.github.issue(base.REPO, 7).state == "open"
+
+
 @pytest.mark.parametrize(
     ("reason", "why"),
     [

@@ -10,7 +10,7 @@ from aether.demo.model import Reply, ScriptedModel
 from aether.demo.serving import serving
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, window
-from aether.llm.ask import Room, ask, models
+from aether.llm.ask import Room, _known_window, ask, models
 from tests.llm.conftest import KEY, settings_of
 
 CALLS: dict[str, Any] = {
@@ -204,6 +204,24 @@ async def test_a_prompt_is_cut_beforehand_for_a_server_that_would_cut_it_without
     assert len(model.calls) == 1
     assert window.characters([*sent["messages"], *sent["tools"]]) <= 6_000
     assert " characters left out …]" in sent["messages"][3]["content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("gpt-4o", 128_000),
+        ("openai/gpt-4o", 128_000),
+        ("anthropic/claude-sonnet-4-5", 200_000),
+        ("anthropic/gpt-4o", None),
+        ("nobody/knows", None),
+    ],
+)
+async def test_the_window_of_a_model_is_known_with_its_provider_s_name_and_without(
+    name: str, tokens: int | None
+) -> None:
+    assert await _known_window(settings_of(llm_model=name), None) == tokens
+    bounded = settings_of(llm_model=name, llm_max_prompt_tokens=1_000)
+    assert await _known_window(bounded, None) == 1_000
 
 
 async def test_a_prompt_of_which_nothing_can_be_left_out_fails_for_good(

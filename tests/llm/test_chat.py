@@ -305,6 +305,24 @@ async def test_thinking_is_not_part_of_the_text(settings: Settings, model: Scrip
         (Reply.context_too_long(), "the prompt was too long"),
         (Reply.error(400, message="prompt is too long: 9 tokens > 8 maximum"), "was too long"),
         (Reply.error(413, message="too large"), "the prompt was too long"),
+        (
+            Reply.error(
+                400,
+                message="This model's maximum prompt length is 8 but the request "
+                "contains 9 tokens.",
+            ),
+            "the prompt was too long",
+        ),
+        (
+            Reply.error(
+                429,
+                message="Request too large for gpt-4o in organization org-x on tokens per "
+                "min (TPM): Limit 30000, Requested 61000. The input or output tokens must be "
+                "reduced in order to run successfully.",
+                code="rate_limit_exceeded",
+            ),
+            "the prompt was too long",
+        ),
         (Reply.error(429, message="You exceeded your quota", code="insufficient_quota"), "quota"),
         (Reply.error(402, message="Insufficient credits"), "credits"),
     ],
@@ -340,6 +358,15 @@ async def test_a_refused_key_is_final_and_named_after_one_call(
     [
         (Reply.error(429, retry_after=2), 429, 2.0),
         (Reply.error(429), 429, None),
+        (
+            Reply.error(
+                429,
+                message="Rate limit reached for gpt-4o on tokens per min (TPM): Limit "
+                "30000, Used 29000, Requested 2000. Please try again in 2s.",
+            ),
+            429,
+            None,
+        ),
         (Reply.error(429, headers={"retry-after": "soon"}), 429, None),
         (Reply.error(429, headers={"retry-after": "-7"}), 429, 0.0),
         (Reply.error(429, headers={"retry-after": "99999999999"}), 429, 86_400.0),

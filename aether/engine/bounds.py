@@ -12,6 +12,7 @@ from typing import Any, Final
 from aether import audit
 from aether.db import rows
 from aether.engine import approvals
+from aether.engine.own_doing import OURS
 from aether.engine.plan import Plan, item_keys
 from aether.engine.route import Refused
 from aether.errors import ErrorCode
@@ -26,6 +27,7 @@ BOTS_HAD_THEIR_SHARE: Final = (
     f"bots have started {BOT_RUNS_AN_HOUR} runs on this item within the hour"
 )
 NEWER: Final = "a newer event started it again"
+CLOSED: Final = "its item was closed"
 
 _OF_ITEM: Final = f"""source = $1 AND site = $2 AND project_key = $3 AND item_key = $4
              AND created_at > now() - interval '1 hour'
@@ -155,7 +157,7 @@ async def cancel_older(plan: Plan, delivery_id: int, started: Sequence[str]) -> 
 async def _cancel(item: Sequence[Any], delivery_id: int, newer: Set[str], closed: Set[str]) -> None:
     cancelled = await rows(
         CANCEL, *item, sorted(newer | closed), delivery_id, sorted(newer),
-        ExecutionStatus.CANCELLED, NEWER,
+        ExecutionStatus.CANCELLED, NEWER, CLOSED,
     )  # fmt: skip
     for one in cancelled:
         await approvals.withdraw(one["id"])
@@ -177,8 +179,7 @@ WITH older AS (
     AND status IN ('queued', 'running', 'retrying', 'waiting_approval')
   ORDER BY id FOR UPDATE)
 UPDATE task_execution AS execution SET cancel_requested = true,
-  error = CASE WHEN execution.task_id = ANY($7::text[]) THEN $9::text
-    ELSE 'its item was closed' END,
+  error = CASE WHEN execution.task_id = ANY($7::text[]) THEN $9 ELSE $10 END,
   status = CASE WHEN execution.status = 'running' THEN execution.status ELSE $8 END,
   finished_at = CASE WHEN execution.status = 'running' THEN execution.finished_at ELSE now() END
 FROM older WHERE execution.id = older.id
@@ -196,7 +197,14 @@ SELECT execution.id, execution.task_id, execution.agent_id, execution.by_bot, ex
     WHERE newer.source = execution.source AND newer.site = execution.site
       AND newer.project_key = execution.project_key AND newer.item_key = execution.item_key
       AND newer.task_id = execution.task_id AND newer.delivery_id > execution.delivery_id
-      AND NOT newer.cancel_requested) AS has_newer
+      AND NOT newer.cancel_requested) AS has_newer,
+  task.cancel_on_close AND EXISTS (
+    SELECT 1 FROM delivery AS closing
+    WHERE closing.source = execution.source AND closing.project_key = execution.project_key
+      AND closing.item_key = execution.item_key
+      AND coalesce(closing.event->>'site', '') = execution.site
+      AND closing.id > execution.delivery_id AND closing.canonical_triggers ?| $2::text[]
+      AND NOT starts_with(coalesce(closing.reason, ''), $3)) AS is_closed
 FROM task_execution AS execution
 JOIN delivery ON delivery.id = execution.delivery_id
 JOIN task_definition AS task ON task.id = execution.task_id
@@ -213,13 +221,15 @@ async def hold_to_item(delivery_id: int) -> None:
     executions were started; none of them has begun. Takes part in the transaction that has filled
     the item in.
     """
-    for one in await rows(LATE, delivery_id):
+    for one in await rows(LATE, delivery_id, sorted(CLOSING), OURS):
         item = (one["source"], one["site"], one["project_key"], one["item_key"])
         why = None if one["is_replay"] else await _why_held_back(item, one, delivery_id)
         if why is not None:
-            await _hold_back(one, delivery_id, why, action="task.held_back")
+            await _end_late(one, delivery_id, why, is_held_back=True)
+        elif one["is_closed"]:
+            await _end_late(one, delivery_id, CLOSED)
         elif one["cancel_on_newer"] and one["has_newer"]:
-            await _hold_back(one, delivery_id, NEWER, action="task.cancel_requested")
+            await _end_late(one, delivery_id, NEWER)
         elif one["cancel_on_newer"]:
             await _cancel(item, delivery_id, {one["task_id"]}, frozenset())
 
@@ -239,23 +249,23 @@ async def _why_held_back(
     return None
 
 
-async def _hold_back(late: Mapping[str, Any], delivery_id: int, why: str, *, action: str) -> None:
+async def _end_late(
+    late: Mapping[str, Any], delivery_id: int, why: str, *, is_held_back: bool = False
+) -> None:
     """Cancel an execution that has not begun; one that is claimed ends at its next step."""
     await rows(
         """UPDATE task_execution SET cancel_requested = true, error = $2, error_code = $3,
              status = CASE WHEN status = 'running' THEN status ELSE $4 END,
              finished_at = CASE WHEN status = 'running' THEN finished_at ELSE now() END
            WHERE id = $1""",
-        late["id"], why, None if why == NEWER else ErrorCode.RATE_LIMITED,
+        late["id"], why, ErrorCode.RATE_LIMITED if is_held_back else None,
         ExecutionStatus.CANCELLED,
     )  # fmt: skip
     await audit.record(
-        action,
+        "task.held_back" if is_held_back else "task.cancel_requested",
         agent_id=late["agent_id"],
         execution_id=late["id"],
         delivery_id=delivery_id,
-        detail={"task_id": late["task_id"], "reason": why}
-        if action == "task.held_back"
-        else {"why": why},
+        detail={"task_id": late["task_id"], "reason": why} if is_held_back else {"why": why},
     )
     log.info("execution %s is cancelled: %s", late["id"], why)

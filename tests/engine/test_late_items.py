@@ -98,3 +98,40 @@ async def test_a_replay_is_asked_for_by_a_person_and_not_held_back() -> None:
     await rows("UPDATE delivery SET replay_of = 7")
 
     assert (await filled_in(replayed)).status == "queued"
+
+
+@pytest.mark.parametrize(
+    ("closing", "status"),
+    [
+        ({"canonical_triggers": ["issue.closed"]}, "cancelled"),
+        ({"canonical_triggers": ["issue.updated"]}, "queued"),
+        ({"canonical_triggers": ["issue.closed"], "item_key": "API-8"}, "queued"),
+        (
+            {"canonical_triggers": ["issue.closed"], "reason": "our own doing: an effect of ours"},
+            "queued",
+        ),
+    ],
+)
+async def test_an_item_that_was_closed_since_ends_what_came_without_it_where_the_task_says_so(
+    closing: dict[str, Any], status: str
+) -> None:
+    await task(cancel_on_close=True)
+    comment = await late()
+    await delivered(
+        **{"delivery_key": "e", "change_key": "e", "project_key": "API", "item_key": "API-7"}
+        | closing
+    )
+
+    found = await filled_in(comment)
+
+    assert [found.status, found.error] == [
+        status, "its item was closed" if status == "cancelled" else None,
+    ]  # fmt: skip
+
+
+async def test_what_was_closed_before_the_comment_came_is_answered() -> None:
+    await task(cancel_on_close=True)
+    await delivered(delivery_key="e", change_key="e", project_key="API", item_key="API-7",
+                    canonical_triggers=["issue.closed"])  # fmt: skip
+
+    assert (await filled_in(await late())).status == "queued"

@@ -190,6 +190,26 @@ async def test_what_was_too_long_once_is_not_sent_in_its_length_again(
     assert (refused.status, first.status, second.status, third.status) == (400, 200, 200, 200)
 
 
+async def test_what_is_too_long_for_one_model_is_sent_whole_to_another(
+    two: tuple[ScriptedModel, Settings],
+) -> None:
+    model, settings = two
+    model.say([Reply.error(503), Reply.context_too_long(), Reply.text("Fits."), Reply.text("All.")])
+    room, messages = Room(), talk("x" * 40_000)
+
+    for _ in range(2):
+        await ask(
+            settings, models=models(settings, None, ()), messages=messages, room=room, tools=None,
+            timeout=20,
+        )  # fmt: skip
+
+    assert asked(model) == ["first", "second", "second", "first"]
+    sent = [len(one["messages"][3]["content"]) for one in model.requests]
+    assert sent[0] == sent[1] == sent[3] == 40_000
+    assert sent[2] < 25_000
+    await chat.close()
+
+
 async def test_a_prompt_is_cut_beforehand_for_a_server_that_would_cut_it_without_a_word(
     model: ScriptedModel, settings: Settings
 ) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 
 from aether.db import row, rows, transaction
+from aether.engine import bounds
 from aether.engine.runtime import Runtime
 from aether.errors import CancelledRunError, NotConfiguredError, UpstreamError
 from aether.events import SourceEvent
@@ -86,7 +87,8 @@ async def fill_in(delivery_id: int, event: SourceEvent, *, project_id: int | Non
     """Write the item of ``event`` into a delivery that has none, and into its executions.
 
     Also what the item is called, or its project, where only that is missing. Inside the caller's
-    transaction. Nothing where the delivery knows it all, or the event no item.
+    transaction, which holds the delivery. Nothing where the delivery knows it all, or the event no
+    item. What it started is held to the bounds of the item that it turns out to be about.
     """
     subject = event.subject
     if subject is None or not subject.key:
@@ -94,11 +96,15 @@ async def fill_in(delivery_id: int, event: SourceEvent, *, project_id: int | Non
     told = event.summary()
     item = (project_id, subject.project[:400], subject.kind, subject.key[:100])
     filled = await rows(
-        """UPDATE delivery SET project_id = coalesce($2, project_id), project_key = $3,
+        """WITH before AS (
+             SELECT item_key IS NULL OR project_key = '' AND $3 <> '' AS had_no_item
+             FROM delivery WHERE id = $1)
+           UPDATE delivery SET project_id = coalesce($2, project_id), project_key = $3,
              item_kind = $4, item_key = $5, title = $6, event = event || $7::jsonb
+           FROM before
            WHERE id = $1 AND item_kind IS NOT NULL
-             AND (item_key IS NULL OR project_key = '' AND $3 <> '' OR title = '' AND $6 <> '')
-           RETURNING id""",
+             AND (before.had_no_item OR title = '' AND $6 <> '')
+           RETURNING before.had_no_item""",
         delivery_id, *item, subject.title,
         json.dumps({name: told[name] for name in ("subject", "project_names")}),
     )  # fmt: skip
@@ -108,3 +114,5 @@ async def fill_in(delivery_id: int, event: SourceEvent, *, project_id: int | Non
                  item_kind = $4, item_key = $5 WHERE delivery_id = $1""",
             delivery_id, *item,
         )  # fmt: skip
+    if filled and filled[0]["had_no_item"]:
+        await bounds.hold_to_item(delivery_id)

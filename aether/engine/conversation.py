@@ -121,12 +121,14 @@ class Conversation:
         return f" ({ending})" if ending else ""
 
     def answer(self) -> str | None:
-        """The closing text, once the last message is a reply that asks for nothing.
-
-        One that was cut off says so at its end.
-        """
+        """The closing text, once the last message is a reply that asks for nothing."""
         last = self.messages[-1] if self.messages else {}
-        if last.get("role") != "assistant" or last.get("tool_calls"):
+        return None if last.get("tool_calls") else self.last_text()
+
+    def last_text(self) -> str | None:
+        """The text of the last message, if that is a reply with any; cut off, it says so."""
+        last = self.messages[-1] if self.messages else {}
+        if last.get("role") != "assistant":
             return None
         text, ending = last.get("content"), last.get(ENDING)
         if not isinstance(text, str) or is_blank(text):

@@ -15,9 +15,9 @@ from typing import Any
 from aether import audit
 from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
-from aether.effects import ANSWER, Effects, call_timeout
+from aether.effects import ANSWER, Effects
 from aether.engine import conversation as conversations
-from aether.engine import limits, opening, rounds, settle, summary
+from aether.engine import limits, opening, rounds, settle, summary, turns
 from aether.engine.assign import assign, resume
 from aether.engine.complete import completed
 from aether.engine.known_secrets import learn_stored
@@ -32,7 +32,7 @@ from aether.errors import (
     UpstreamError,
 )
 from aether.events import event_from_summary
-from aether.leases import Lease, LetGoError, claim, fence, give_back
+from aether.leases import Lease, LetGoError, fence, give_back
 from aether.memory.search import Recalled
 from aether.models import Delivery, Project, TaskDefinition, TaskExecution
 from aether.queue import Job
@@ -50,9 +50,7 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
     """
     settings = runtime.settings
     outside = contextvars.copy_context()
-    lease = await claim(
-        execution_id, seconds=settings.lease_seconds, grace_seconds=call_timeout(settings)
-    )
+    lease = await turns.claimed(settings, execution_id)
     if lease is None:
         return
     reached("claimed")
@@ -185,8 +183,9 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     if await conversations.has_begun(lease):
         assignment = await resume(lease, execution.agent_id)
     else:
-        chosen = await assign(task, execution_id=lease.execution_id)
-        assignment = opening.explained(chosen, task, event)
+        given = await turns.chosen(execution)
+        given = given or await assign(task, execution_id=lease.execution_id)
+        assignment = opening.explained(given, task, event)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None
     subject = opening.answered_subject(event)

@@ -26,6 +26,7 @@ from aether.vocabulary import ExecutionStatus
 log = logging.getLogger(__name__)
 
 NEAR: Final = Decimal("0.8")  # of a bound; from there on it is warned about
+WAITS: Final = "waits: "  # how the reason begins of an execution that waits for its turn
 TURN_SECONDS: Final = 2.0  # until an execution that waits for its turn asks again
 LONGEST_TURN_SECONDS: Final = 30.0  # the same, of one that has waited long: each time costs
 
@@ -122,9 +123,33 @@ async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) 
     """Whether this run may go on now; False: it is queued again, since enough are under way.
 
     Takes part in the fenced transaction that has written the execution's agent and the reason
-    for it; the locks make others wait who ask at the same time. Who has no reason was claimed and
-    has yet to ask: it does not count, or a crowd that asks again and again would keep itself
-    from ever getting on. One that has not begun loses its agent again; a begun run keeps it.
+    for it. One that has not begun loses its agent again; a begun run keeps it.
+    """
+    reason = await why_no_turn(lease.execution_id, agent, project)
+    if reason is None:
+        return True
+    await rows(
+        """WITH begun AS (
+             SELECT EXISTS (SELECT 1 FROM execution_message
+                            WHERE execution_id = $1 AND run = $4) AS it)
+           UPDATE task_execution SET status = $3, lease_until = NULL,
+             agent_id = CASE WHEN begun.it THEN agent_id END,
+             started_at = CASE WHEN begun.it THEN started_at END
+           FROM begun WHERE id = $1 AND lease_token = $2""",
+        lease.execution_id, lease.token, ExecutionStatus.QUEUED, lease.run,
+    )  # fmt: skip
+    await wait_on(lease.execution_id, reason)
+    return False
+
+
+async def why_no_turn(
+    execution_id: int, agent: Agent | None, project: Project | None
+) -> str | None:
+    """Why this run has to wait, as its ``agent_reason``; None: it has its turn.
+
+    Takes part in the transaction that has written the reason for its agent; the locks make others
+    wait who ask at the same time. Who has no reason was claimed and has yet to ask: it does not
+    count, or a crowd that asks again and again would keep itself from ever getting on.
     """
     for scope, owner in (("agent", agent), ("project", project)):
         if owner is None or owner.max_concurrent_runs is None:
@@ -134,23 +159,22 @@ async def take_turn(lease: Lease, agent: Agent | None, project: Project | None) 
             f"""SELECT count(*) AS n FROM task_execution
                 WHERE {scope}_id = $1 AND id <> $2 AND status = 'running'
                   AND agent_reason IS NOT NULL AND lease_until > now()""",  # noqa: S608 # our own names
-            owner.pk, lease.execution_id,
+            owner.pk, execution_id,
         )  # fmt: skip
         if counted["n"] >= owner.max_concurrent_runs:
-            reason = f"waits: {scope} {owner.pk} has {counted['n']} runs at work"
-            await rows(
-                """UPDATE task_execution SET status = $3, lease_until = NULL, enqueued_at = NULL,
-                     agent_id = CASE WHEN EXISTS (SELECT 1 FROM execution_message
-                         WHERE execution_id = $1 AND run = $7) THEN agent_id END,
-                     agent_reason = $4,
-                     run_after = now() + least(make_interval(secs => $6),
-                       greatest(make_interval(secs => $5), (now() - created_at) / 10))
-                   WHERE id = $1 AND lease_token = $2""",
-                lease.execution_id, lease.token, ExecutionStatus.QUEUED, reason, TURN_SECONDS,
-                LONGEST_TURN_SECONDS, lease.run,
-            )  # fmt: skip
-            return False
-    return True
+            return f"{WAITS}{scope} {owner.pk} has {counted['n']} runs at work"
+    return None
+
+
+async def wait_on(execution_id: int, reason: str) -> None:
+    """Let a queued execution ask for its turn again after a while; nobody is told anew."""
+    await rows(
+        """UPDATE task_execution SET agent_reason = $2, enqueued_at = NULL,
+             run_after = now() + least(make_interval(secs => $4),
+               greatest(make_interval(secs => $3), (now() - created_at) / 10))
+           WHERE id = $1 AND status = 'queued'""",
+        execution_id, reason, TURN_SECONDS, LONGEST_TURN_SECONDS,
+    )  # fmt: skip
 
 
 async def _limits(

@@ -17,8 +17,6 @@ MOST_OFFERED: Final = 128
 """https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools"""
 ANSWERS: Final = frozenset({"add_comment"})
 """Tools that write nothing but the answer."""
-ALWAYS_WRITES: Final = frozenset({"remember"})
-"""Whatever its row says: what is remembered speaks in runs to come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +113,13 @@ def sort_out(found: Iterable[tuple[Offer, str | None]], *, of: str = "run") -> T
 
 def writes(offer: Offer) -> bool:
     """Whether a call changes something beyond the run's own answer."""
-    if offer.is_foreign or offer.name not in ANSWERS | ALWAYS_WRITES:
-        return offer.effect is ToolEffect.WRITES
-    return offer.name in ALWAYS_WRITES
+    if not offer.is_foreign and offer.name in ANSWERS:
+        return False
+    return offer.effect is ToolEffect.WRITES
 
 
 def only_reads(offer: Offer) -> bool:
-    """Whether a call changes nothing anywhere, so that others may run beside it.
-
-    For a tool of ours the code says so, too, since its row can be edited.
-    """
+    """Whether a call changes nothing anywhere, so that others may run beside it."""
     return offer.effect is ToolEffect.READS and offer.look is not None
 
 
@@ -138,7 +133,8 @@ async def _built_in() -> list[tuple[Offer, str | None]]:
                 parameters=one.parameters,
                 call=TOOLS[one.name],
                 look=LOOKUPS.get(one.name),
-                effect=one.effect,
+                # the code knows what writes; a row can be edited, and one made by hand says reads
+                effect=one.effect if one.name in LOOKUPS else ToolEffect.WRITES,
                 requires_approval=one.requires_approval,
             ),
             None if one.enabled else "it is switched off",

@@ -16,7 +16,15 @@ import orjson
 from aether import audit
 from aether.db import row, rows, transaction
 from aether.engine import configuration
-from aether.engine.bounds import cancel_older, refusing, tell_refused, within_rates
+from aether.engine.bounds import (
+    BOT_RUNS_AN_HOUR,
+    BOTS_HAD_THEIR_SHARE,
+    cancel_older,
+    is_bot_bound_reached,
+    refusing,
+    tell_refused,
+    within_rates,
+)
 from aether.engine.complete import fill_in
 from aether.engine.own_doing import OURS
 from aether.engine.plan import Plan, item_keys, make_plan, starting_nothing
@@ -31,10 +39,6 @@ from aether.vocabulary import DeliveryStatus
 
 log = logging.getLogger(__name__)
 
-BOT_RUNS_AN_HOUR: Final = 5  # started by bots on one item
-BOTS_HAD_THEIR_SHARE: Final = (
-    f"bots have started {BOT_RUNS_AN_HOUR} runs on this item within the hour"
-)
 RELOADS: Final = 5  # a configuration that changes faster than we read it is an error
 
 
@@ -219,25 +223,6 @@ told AS (
   SELECT 'task.queued', id, $1, jsonb_build_object('task_id', task_id) FROM started)
 SELECT id FROM started
 """
-
-
-async def is_bot_bound_reached(plan: Plan, *, lock: bool = True) -> bool:
-    """Whether bots have had their share of this item; the lock makes concurrent ones wait."""
-    event, subject = plan.event, plan.event.subject
-    if event.actor is None or not event.actor.is_bot or subject is None or plan.replay_of:
-        return False
-    item = (event.source, event.site, *item_keys(event))
-    if lock:
-        await rows(
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "\x1f".join(map(str, item))
-        )
-    counted = await row(
-        """SELECT count(DISTINCT delivery_id) AS n FROM task_execution
-           WHERE by_bot AND source = $1 AND site = $2 AND project_key = $3 AND item_key = $4
-             AND created_at > now() - interval '1 hour'""",
-        *item,
-    )
-    return counted is not None and int(counted["n"]) >= BOT_RUNS_AN_HOUR
 
 
 STORED: Final = """

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from aether.checkpoints import reached
+from aether.db import transaction
 from aether.engine import approvals, limits, opening
 from aether.engine.conversation import Conversation
 from aether.engine.offering import Offer, Toolbox, offers
@@ -22,7 +23,6 @@ from aether.errors import (
 from aether.live.speech import Speech
 from aether.llm import ask as asking
 from aether.llm import prompts
-from aether.rendering import is_blank
 
 MOST_BLANKS: Final = 2  # a blank answer is asked for once more, then the run fails
 
@@ -76,15 +76,16 @@ async def approved(run: Run, talk: Conversation, text: str) -> str | None:
     verdict = await approvals.approved_answer(run.asker, len(talk.messages), text)
     if not verdict.is_refused:
         return verdict.text
-    for call, raw in talk.open_calls():  # the text stood beside calls of the last round
-        await talk.add_tool_outcome(after_last_round(call, raw))
-    await talk.add_user(prompts.refused_answer_message(verdict.reason))
+    async with transaction():  # in part it would leave calls that look as if they were to be run
+        for call, raw in talk.open_calls():  # the text stood beside calls of the last round
+            await talk.add_tool_outcome(after_last_round(call, raw))
+        await talk.add_user(prompts.refused_answer_message(verdict.reason))
     return None
 
 
 def _last_words(talk: Conversation) -> str:
-    text = talk.messages[-1].get("content")
-    if not isinstance(text, str) or is_blank(text):
+    text = talk.last_text()
+    if text is None:
         raise UpstreamError(
             "the model went on calling tools after its last round; nothing was posted",
             retryable=False,

@@ -12,18 +12,11 @@ from typing import Any
 from aether.db import reading
 from aether.engine import configuration, opening
 from aether.engine.assign import Assignment, assign
-from aether.engine.bounds import within_rates
+from aether.engine.bounds import BOTS_HAD_THEIR_SHARE, is_bot_bound_reached, within_rates
 from aether.engine.known_secrets import learn_stored
 from aether.engine.offering import Offer, Toolbox, Withheld, offers
 from aether.engine.plan import Plan, item_keys, make_plan
-from aether.engine.receive import (
-    BOTS_HAD_THEIR_SHARE,
-    executions_of,
-    find_stored,
-    is_bot_bound_reached,
-    is_routed_anew,
-    triggers_of,
-)
+from aether.engine.receive import executions_of, find_stored, is_routed_anew, triggers_of
 from aether.engine.route import Start, rules_for, source_mapping
 from aether.engine.runtime import Runtime
 from aether.errors import AetherError

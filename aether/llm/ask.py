@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, UpstreamError
-from aether.llm import chat, provider, window
+from aether.llm import chat, prices, provider, window
 from aether.llm.chat import Reply
 from aether.spending import Usage
 
@@ -20,9 +20,10 @@ SMALLER: Final = (0.5, 0.25, 0.1)
 
 @dataclass
 class Room:
-    """What is known of how long a prompt may be, kept from one call of a run to the next."""
+    """How long a prompt may be, by model, as far as that is known: kept from one call of a run to
+    the next."""
 
-    characters: int | None = None
+    characters: dict[str | None, int] = field(default_factory=dict)
 
 
 def models(settings: Settings, model: str | None, fallbacks: Sequence[str]) -> list[str | None]:
@@ -119,8 +120,7 @@ async def _fitted(
     if known is not None:
         beside = window.characters(tools or ())
         most = min(most, max(int(known * window.CHARACTERS_A_TOKEN) - beside, 0))
-    if room.characters is not None:
-        most = min(most, room.characters)
+    most = min(most, room.characters.get(model, most))
     for left in (1.0, *SMALLER):
         fitting = window.fit(messages, int(most * left))
         try:
@@ -136,7 +136,7 @@ async def _fitted(
                 on_again()
         else:
             if left < 1.0:
-                room.characters = int(most * left)
+                room.characters[model] = int(most * left)
             return reply
     raise AssertionError("unreachable")
 
@@ -150,7 +150,6 @@ async def _known_window(settings: Settings, model: str | None) -> int | None:
     if settings.llm_base_url:
         return bound  # its names are its own
     name = chat.model_name(settings, model)
-    library = await asyncio.to_thread(provider.litellm)
-    told = library.model_cost.get(name, {}).get("max_input_tokens")
+    told = (await asyncio.to_thread(prices.entry, name)).get("max_input_tokens")
     known = [one for one in (told, bound) if isinstance(one, int) and one > 0]
     return min(known, default=None)

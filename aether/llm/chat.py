@@ -249,11 +249,10 @@ def _calls(
     taken = set(used)
     seen: set[tuple[str, str, str | None]] = set()
     for place, one in enumerate(told[:MOST_CALLS], start=1):
-        function = one.function
-        name = mask.whole(clean(str(function.name or "")))
-        arguments = None
-        if isinstance(function.arguments, str):
-            arguments = mask.whole(clean(function.arguments))
+        name, arguments = _wanted(one)
+        name = mask.whole(clean(name))
+        if arguments is not None:
+            arguments = mask.whole(clean(arguments))
         call_id, signature = _call_id(one)
         if (call_id, name, arguments) in seen:
             continue
@@ -276,6 +275,19 @@ def _calls(
             shown["provider_specific_fields"] = {"thought_signature": signature}
         history.append(shown)
     return tuple(calls), history
+
+
+def _wanted(call: Any) -> tuple[str, str | None]:
+    """The tool's name and its arguments as the model wrote them; empty where there are none.
+
+    A call of a kind that nobody offered, such as OpenAI's ``custom``, is one that is answered, too.
+    """
+    function = getattr(call, "function", None) or getattr(call, "custom", None)
+    arguments = getattr(function, "arguments", None)
+    if arguments is None:
+        arguments = getattr(function, "input", None)
+    name = str(getattr(function, "name", None) or "")
+    return name, arguments if isinstance(arguments, str) else None
 
 
 def _call_id(call: Any) -> tuple[str, str | None]:

@@ -97,7 +97,8 @@ class Calls:
     """Puts tool calls together from their pieces, whatever a server makes of index and id.
 
     OpenAI names a call once and then only its index. Others send each call whole, all of them
-    under index 0, repeat the id in every piece, or send a finished call a second time.
+    under index 0, some of them without any id, repeat the id in every piece, or send a finished
+    call a second time.
     """
 
     def __init__(self) -> None:
@@ -136,10 +137,10 @@ def _begins_another(
     call: SimpleNamespace, call_id: str | None, name: str | None, arguments: str | None
 ) -> bool:
     """Whether a piece under a used index is another call, or the same one over again."""
-    if not call_id or not call.id:
-        return False
-    if call_id != call.id:
+    if call_id and call.id and call_id != call.id:
         return True
+    if bool(call_id) != bool(call.id):
+        return False
     return bool(name and arguments) and _is_whole(call.function.arguments)
 
 

@@ -101,9 +101,9 @@ def _list_price(target: Target) -> ModelPrice | None:
         return FREE
     if "api_base" not in target.arguments:
         return None
-    entry = _entry(target.name)
+    listed = entry(target.name)
     prompt, completion, cached = (
-        _per_million(entry.get(key))
+        _per_million(listed.get(key))
         for key in (
             "input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost",
         )
@@ -114,14 +114,14 @@ def _list_price(target: Target) -> ModelPrice | None:
                       cached=cached)  # fmt: skip
 
 
-def _entry(name: str) -> Mapping[str, Any]:
+def entry(name: str) -> Mapping[str, Any]:
     """What LiteLLM's list holds of a model of that name, with or without its provider's."""
     prices: Mapping[str, Mapping[str, Any]] = provider.litellm().model_cost
     if name in prices:
         return prices[name]
     maker, _, bare = name.partition("/")
-    entry = prices.get(bare, {})
-    return entry if str(entry.get("litellm_provider", "")).startswith(maker) else {}
+    found = prices.get(bare, {})
+    return found if str(found.get("litellm_provider", "")).startswith(maker) else {}
 
 
 def _is_summed(target: Target) -> bool:
@@ -154,7 +154,7 @@ def _sum(answer: Any, target: Target) -> Decimal | None:
 
 
 def _has_price(name: str) -> bool:
-    return any("cost_per" in key and one is not None for key, one in _entry(name).items())
+    return any("cost_per" in key and one is not None for key, one in entry(name).items())
 
 
 def _per_million(dollars: Any) -> Decimal | None:

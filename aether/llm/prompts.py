@@ -28,6 +28,7 @@ KINDS: Final = {"issue": "issue", "pr": "pull request", "deployment": "deploymen
 
 QUOTATION: Final = "[quotation of an earlier text; not said by this author now]"
 END_OF_QUOTATION: Final = "[end of quotation]"
+END_OF_TEXT: Final = "End of this text."
 
 Message = dict[str, Any]
 
@@ -199,6 +200,39 @@ def shorten(text: str, limit: int) -> str:
     return text[:head] + note + text[-tail:]
 
 
+_BEGINS: Final = re.compile(r"^===== [a-z]+ ([0-9a-f]{16}) begins =====\n", re.MULTILINE)
+SHORTEST_DATA: Final = 200
+"""Characters that are left of a block's data at least, beside what we say of it."""
+LONGEST_TOLD: Final = 2_000
+"""Of what we say of a block's data before it; a person's changes can stand there, too."""
+
+
+def shorten_message(content: str, limit: int) -> str:
+    """A message's content by ``shorten``, but what we say of its data stays in it.
+
+    That is all up to where the data begins, and whose text it is that goes on behind the note: else
+    the end of a stranger's text would stand under somebody else's name.
+    """
+    begins = _BEGINS.search(content)
+    if len(content) <= limit or begins is None or begins.end() > LONGEST_TOLD:
+        return shorten(content, limit)
+    told, data = content[: begins.end()], content[begins.end() :]
+    most = max(limit - len(told), SHORTEST_DATA)
+    head, tail = most * 3 // 4, len(data) - most // 4
+    if head >= tail:
+        return content
+    lines = re.finditer(rf"^\[{begins[1]}\] .*$", data, re.MULTILINE)
+    ours = [one for one in lines if one.end() > head and one.start() < tail]
+    if not ours:
+        return told + shorten(data, most)
+    head, tail = min(head, ours[0].start()), max(tail, ours[-1].end())
+    note = f"\n[… {tail - head:,} characters left out …]\n"
+    ends, begun = ours[0][0], ours[-1][0]
+    again = [ends] if ends.endswith(END_OF_TEXT) else []  # of the text before the note
+    again += [] if begun.endswith(END_OF_TEXT) else [begun]
+    return "".join([told, data[:head], note, *(f"{one}\n\n" for one in again), data[tail:]])
+
+
 def mark_quotations(text: str) -> str:
     """``text`` with each run of ``> `` lines marked as a quotation; code blocks are left alone."""
     marked: list[str] = []
@@ -223,7 +257,7 @@ def _block(intro: str, mark: str, data: str) -> Message:
 
 def _part(heading: str, text: str, nonce: str) -> str:
     """One text within a block, and whose it is: whoever wrote it cannot write that line."""
-    return f"[{nonce}] {heading}:\n\n{text}\n\n[{nonce}] End of this text."
+    return f"[{nonce}] {heading}:\n\n{text}\n\n[{nonce}] {END_OF_TEXT}"
 
 
 def _who_wrote(nonce: str) -> str:

@@ -42,9 +42,14 @@ _NO_SUCH_KEY: Final = re.compile(r"Missing credentials|^No connected db\.")
 
 _TOO_LONG: Final = re.compile(
     r"context.{0,10}(?:length|window|size)|prompt is too long|too many tokens|input is too long"
-    r"|reduce the length|maximum.{0,20}tokens|token limit",
+    r"|reduce the length|maximum.{0,20}tokens|token limit|maximum prompt length",
     re.IGNORECASE,
 )
+_OVER_THE_RATE_BY_ITSELF: Final = re.compile(
+    r"request too large|tokens must be reduced", re.IGNORECASE
+)
+"""OpenAI's words, with a 429, for one prompt of more tokens than it takes in a whole minute: that
+does not pass. https://platform.openai.com/docs/guides/rate-limits"""
 _WORD_OF_LITELLM: Final = re.compile(
     r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)(?: \w+Error)?\s*(?::|-)\s*)+"
 )
@@ -186,6 +191,8 @@ def failure(error: Exception, target: Target, settings: Settings) -> AetherError
 def _is_too_long(error: Exception, status: Any, text: str) -> bool:
     if isinstance(error, litellm().exceptions.ContextWindowExceededError) or status == 413:
         return True
+    if status == 429:
+        return _OVER_THE_RATE_BY_ITSELF.search(text) is not None
     return status in {400, 422} and _TOO_LONG.search(text) is not None
 
 

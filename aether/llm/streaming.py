@@ -182,8 +182,9 @@ async def _read(library: Any, stream: Any, hearing: Hearing) -> tuple[list[Any],
             size += len(thought)
         for one in getattr(delta, "tool_calls", None) or ():
             size += calls.add(one)
-            if isinstance(getattr(one.function, "arguments", None), str):
-                one.function.arguments = clean(one.function.arguments)
+            function: Any = getattr(one, "function", None)  # a call of another kind has none
+            if isinstance(getattr(function, "arguments", None), str):
+                function.arguments = clean(function.arguments)
         if size > MOST_CHARACTERS:
             raise UpstreamError(
                 f"the model wrote more than {MOST_CHARACTERS:,} characters", retryable=False

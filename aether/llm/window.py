@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aether.llm.prompts import shorten
+from aether.llm.prompts import shorten_message
 
 CHARACTERS_A_TOKEN: Final = 3.0
 """Cautious: English text has about 4, code and other languages fewer.
@@ -38,10 +38,19 @@ def fit(messages: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, Any]
         len(one["content"]) for one in told if _shrinks(one) and len(one["content"]) > SHORTEST
     )
     cap = _common_length(lengths, over)
-    for one in told:
-        if _shrinks(one):
-            one["content"] = shorten(one["content"], cap)
-    return told
+    while True:
+        fitted = [_capped(one, cap) for one in told]
+        over = characters(fitted) - most
+        if over <= 0 or cap <= SHORTEST:
+            return fitted
+        # what we say of a message's data stays, and was not reckoned with
+        cap = max(cap - max(over // max(len(lengths), 1), cap // 20), SHORTEST)
+
+
+def _capped(message: dict[str, Any], cap: int) -> dict[str, Any]:
+    if not _shrinks(message):
+        return message
+    return {**message, "content": shorten_message(message["content"], cap)}
 
 
 def _shrinks(message: Mapping[str, Any]) -> bool:

@@ -356,3 +356,16 @@ async def test_a_refused_answer_is_not_posted_though_the_task_wants_no_approval_
 
     assert (done.status, done.answer) == ("succeeded", "Kind.")
     assert world.comments() == ["Kind."]
+
+
+async def test_a_star_asks_about_a_tool_of_ours_that_writes_whatever_its_row_says(
+    world: World,
+) -> None:
+    await want(approve_tools=["*"])
+    await rows("UPDATE tool_definition SET effect = 'reads'")
+
+    waiting = await world.run(LABEL, Reply.text("Labelled."))
+
+    assert (waiting.status, world.labels()) == ("waiting_approval", [])
+    [asked] = await pending()
+    assert asked.tool == "add_labels"

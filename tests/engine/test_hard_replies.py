@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from aether.db import rows
 from aether.demo.model import Reply, by_turn
 from aether.engine import approvals
 from aether.engine.execute import execute
+from aether.engine.tool_calls import after_last_round
 from aether.errors import LeaseLostError
 from aether.models import Approval, ExecutionMessage, TaskDefinition, ToolExecution
 from aether.vocabulary import ApprovalStatus
@@ -54,6 +56,19 @@ async def test_an_answer_that_was_cut_off_is_posted_and_says_so(world: World) ->
 
     told = f"{half}\n```\n\n*[Cut off: the model's output limit was reached.]*"
     assert (done.status, done.answer, world.comments()) == ("succeeded", told, [told])
+
+
+async def test_last_words_that_were_cut_off_beside_a_call_say_so(world: World) -> None:
+    await TaskDefinition.filter(id="triage").update(max_tool_rounds=1)
+    read = Reply.calls(CALL("get_issue", {}, "c1"))
+    cut = Reply.calls(CALL("close_issue", {}, "c2"), content="It is the par").finishing("length")
+
+    await world.run(read, cut)
+
+    assert world.comments() == [
+        "It is the par\n\n*[Cut off: the model's output limit was reached.]*"
+    ]
+    assert world.github.issue(base.REPO, 7).state == "open"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +192,42 @@ async def test_last_words_that_a_person_refuses_are_written_anew(world: World) -
     await execute(world.runtime, waiting.id)
     assert world.comments() == ["Better words."]
     assert world.github.issue(base.REPO, 7).state == "open"
+
+
+async def test_calls_beside_last_words_that_were_refused_are_not_run_after_a_crash_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await TaskDefinition.filter(id="triage").update(max_tool_rounds=1, approve_answer=True)
+    read = Reply.calls(CALL("get_issue", {}, "c1"))
+    words = Reply.calls(
+        CALL("add_labels", {"labels": ["bug"]}, "c2"),
+        CALL("close_issue", {}, "c3"),
+        content="Last words.",
+    )
+    waiting = await world.run(read, words, Reply.text("Better words."))
+    asked = await Approval.get(status="pending")
+    await approvals.decide(world.runtime, asked.id, ApprovalStatus.REFUSED, reason="Too short.")
+    ended = []
+
+    def crash(*told: Any) -> Any:
+        ended.append(told)
+        if len(ended) == 2:
+            raise LeaseLostError("its process died")
+        return after_last_round(*told)
+
+    monkeypatch.setattr("aether.engine.rounds.after_last_round", crash)
+    await execute(world.runtime, waiting.id)
+    monkeypatch.undo()
+    await rows("UPDATE task_execution SET lease_until = now() - interval '1 hour'")
+
+    await world.again(waiting.id)
+
+    again = await Approval.get(status="pending")
+    assert (again.text, world.labels()) == ("Better words.", [])
+    assert world.github.issue(base.REPO, 7).state == "open"
+    assert results(world)[1:] == ["Refused: the last round of calls is over"] * 2
+    assert "Too short." in world.model.requests[-1]["messages"][-1]["content"]
+    assert world.model.problems == []
 
 
 async def test_secrets_in_a_text_that_is_cut_leave_no_half_of_one(world: World) -> None:

@@ -196,6 +196,84 @@ async def test_a_run_waits_while_its_agent_has_as_many_at_work_as_it_may(world: 
     assert (await world.again(second)).status == "succeeded"
 
 
+async def status_told(execution_id: int) -> list[tuple[Any, ...]]:
+    """What followers of an execution were told of it: status and agent, in order."""
+    found = await rows(
+        """SELECT about->>'status' AS status, about->>'agent_id' AS agent_id FROM live_event
+           WHERE kind = 'execution' AND row_id = $1 ORDER BY tx, id""",
+        execution_id,
+    )
+    return [(one["status"], one["agent_id"]) for one in found]
+
+
+async def test_a_run_that_waits_for_its_turn_is_told_of_once_and_once_when_it_begins(
+    world: World,
+) -> None:
+    await sarah(max_concurrent_runs=1)
+    world.model.say(by_turn([Reply.text("Fine.")]))
+    first, second = await world.opened(7), await world.opened(8)
+    assert await claim(first, seconds=60, grace_seconds=0) is not None
+    await at_work(first)
+    waits = [("queued", None), ("running", None), ("running", "pm_sarah"), ("queued", None)]
+
+    for _ in range(3):
+        found = await world.again(second)
+        assert (found.status, found.started_at, found.agent_id) == ("queued", None, None)
+        assert found.agent_reason == "waits: agent pm_sarah has 1 runs at work"
+        assert found.run_after is not None
+        assert await status_told(second) == waits
+
+    assert await AuditEntry.filter(action="task.started").count() == 0
+    await rows("UPDATE task_execution SET status = 'succeeded' WHERE id = $1", first)
+    done = await world.again(second)
+    assert (done.status, done.agent_id) == ("succeeded", "pm_sarah")
+    assert done.started_at is not None
+    assert done.agent_reason == "pm_sarah is the task's actor"
+    assert await status_told(second) == [
+        *waits, ("running", None), ("running", "pm_sarah"), ("succeeded", "pm_sarah"),
+    ]  # fmt: skip
+    assert await AuditEntry.filter(action="task.started").count() == 1
+
+
+async def test_of_many_that_wait_one_begins_and_nobody_is_told_of_the_others(
+    world: World,
+) -> None:
+    await sarah(max_concurrent_runs=1)
+    world.model.say(Reply.text("Fine.").after(1))
+    ids = [await world.opened(number) for number in range(10, 14)]
+    assert await claim(ids[0], seconds=60, grace_seconds=0) is not None
+    await at_work(ids[0])
+    for one in ids[1:]:
+        await execute(world.runtime, one)
+    before = {one: await status_told(one) for one in ids[1:]}
+    await rows("UPDATE task_execution SET status = 'succeeded' WHERE id = $1", ids[0])
+    await rows("UPDATE task_execution SET run_after = NULL")
+
+    await asyncio.gather(*(execute(world.runtime, one) for one in ids[1:]))
+
+    ended = [one for one in ids[1:] if (await TaskExecution.get(id=one)).status == "succeeded"]
+    assert len(ended) == 1
+    assert [one for one in ids[1:] if await status_told(one) != before[one]] == ended
+    assert len(world.model.calls) == 1
+
+
+async def test_what_waits_for_its_turn_and_has_no_agent_any_more_fails_and_says_so(
+    world: World,
+) -> None:
+    await sarah(max_concurrent_runs=1)
+    await TaskDefinition.filter(id="triage").update(fallback_prompt=None)
+    first, second = await world.opened(7), await world.opened(8)
+    assert await claim(first, seconds=60, grace_seconds=0) is not None
+    await at_work(first)
+    await execute(world.runtime, second)
+    await Agent.filter(id="pm_sarah").delete()
+
+    failed = await world.again(second)
+
+    assert (failed.status, failed.error_code) == ("failed", "NOT_CONFIGURED")
+    assert "pm_sarah" in (failed.error or "")
+
+
 async def test_of_many_that_ask_at_once_no_more_get_a_turn_than_may(world: World) -> None:
     agent = await sarah(max_concurrent_runs=2)
     ids = [await world.opened(number) for number in range(10, 16)]
@@ -335,7 +413,7 @@ async def test_a_bot_that_had_its_share_still_ends_what_its_closing_makes_pointl
         "INSERT INTO trigger_task_mapping (canonical_trigger, task_id)"
         " VALUES ('issue.closed', 'triage')"
     )
-    monkeypatch.setattr("aether.engine.receive.BOT_RUNS_AN_HOUR", 0)
+    monkeypatch.setattr("aether.engine.bounds.BOT_RUNS_AN_HOUR", 0)
     payload = world.github.opened_payload(base.REPO, 7) | {"action": "closed"}
     payload["sender"] = {"login": "helper[bot]", "type": "Bot", "id": 9}
     headers = {"x-github-event": "issues", "x-github-delivery": "closed-by-a-bot"}

@@ -315,3 +315,19 @@ def test_the_platforms_that_tell_of_few_outsiders_tell_of_these(
 
     assert event.actor is not None
     assert (event.actor.association, is_outsider(event.actor)) == ("NONE", True)
+
+
+async def test_a_tool_of_ours_that_writes_is_held_back_whatever_its_row_says(world: World) -> None:
+    await rows("UPDATE tool_definition SET effect = 'reads'")
+
+    done = await run(
+        world, "NONE", Reply.calls(CALL("close_issue", {}, "c1")), Reply.text("Not closed.")
+    )
+
+    assert offered(world) == READING
+    assert done.status == "succeeded"
+    [call] = await ToolExecution.all()
+    assert (call.status, call.error) == (
+        "refused", f"close_issue is withheld from this run: {WHY}",
+    )  # fmt: skip
+    assert world.github.issue(base.REPO, 7).state == "open"

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from aether.engine.receive import BOT_RUNS_AN_HOUR, BOTS_HAD_THEIR_SHARE, receive
+from aether.engine.bounds import BOT_RUNS_AN_HOUR, BOTS_HAD_THEIR_SHARE
+from aether.engine.receive import receive
 from aether.engine.runtime import Runtime
 from aether.events import Actor
 from aether.models import AuditEntry, Delivery, TaskDefinition, TriggerTaskMapping, WebhookMapping

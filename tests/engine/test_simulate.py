@@ -12,9 +12,10 @@ from tortoise.exceptions import TransactionManagementError
 
 from aether.db import reading, rows
 from aether.demo.model import Reply, by_turn
+from aether.engine.bounds import BOT_RUNS_AN_HOUR
 from aether.engine.configuration import Configuration
 from aether.engine.execute import execute
-from aether.engine.receive import BOT_RUNS_AN_HOUR, receive
+from aether.engine.receive import receive
 from aether.engine.runtime import Runtime
 from aether.engine.simulate import AnswerPlace, JqVerdict, Prospect, simulate
 from aether.events import Actor, SourceEvent, Subject

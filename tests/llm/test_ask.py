@@ -10,7 +10,7 @@ from aether.demo.model import Reply, ScriptedModel
 from aether.demo.serving import serving
 from aether.errors import AetherError, UpstreamError
 from aether.llm import chat, window
-from aether.llm.ask import Room, ask, models
+from aether.llm.ask import Room, _known_window, ask, models
 from tests.llm.conftest import KEY, settings_of
 
 CALLS: dict[str, Any] = {
@@ -190,6 +190,26 @@ async def test_what_was_too_long_once_is_not_sent_in_its_length_again(
     assert (refused.status, first.status, second.status, third.status) == (400, 200, 200, 200)
 
 
+async def test_what_is_too_long_for_one_model_is_sent_whole_to_another(
+    two: tuple[ScriptedModel, Settings],
+) -> None:
+    model, settings = two
+    model.say([Reply.error(503), Reply.context_too_long(), Reply.text("Fits."), Reply.text("All.")])
+    room, messages = Room(), talk("x" * 40_000)
+
+    for _ in range(2):
+        await ask(
+            settings, models=models(settings, None, ()), messages=messages, room=room, tools=None,
+            timeout=20,
+        )  # fmt: skip
+
+    assert asked(model) == ["first", "second", "second", "first"]
+    sent = [len(one["messages"][3]["content"]) for one in model.requests]
+    assert sent[0] == sent[1] == sent[3] == 40_000
+    assert sent[2] < 25_000
+    await chat.close()
+
+
 async def test_a_prompt_is_cut_beforehand_for_a_server_that_would_cut_it_without_a_word(
     model: ScriptedModel, settings: Settings
 ) -> None:
@@ -204,6 +224,24 @@ async def test_a_prompt_is_cut_beforehand_for_a_server_that_would_cut_it_without
     assert len(model.calls) == 1
     assert window.characters([*sent["messages"], *sent["tools"]]) <= 6_000
     assert " characters left out …]" in sent["messages"][3]["content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("gpt-4o", 128_000),
+        ("openai/gpt-4o", 128_000),
+        ("anthropic/claude-sonnet-4-5", 200_000),
+        ("anthropic/gpt-4o", None),
+        ("nobody/knows", None),
+    ],
+)
+async def test_the_window_of_a_model_is_known_with_its_provider_s_name_and_without(
+    name: str, tokens: int | None
+) -> None:
+    assert await _known_window(settings_of(llm_model=name), None) == tokens
+    bounded = settings_of(llm_model=name, llm_max_prompt_tokens=1_000)
+    assert await _known_window(bounded, None) == 1_000
 
 
 async def test_a_prompt_of_which_nothing_can_be_left_out_fails_for_good(

@@ -219,6 +219,45 @@ async def test_a_call_without_a_name_is_kept_for_an_answer(
     assert reply.message["tool_calls"][0]["function"]["name"] == "unnamed"
 
 
+@pytest.mark.parametrize("way", ["plain", "streamed"])
+@pytest.mark.parametrize(
+    ("call", "name", "arguments"),
+    [
+        ({"id": "c1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}, "sh", "ls"),
+        ({"id": "c1", "type": "custom", "custom": {"name": "sh", "input": ""}}, "sh", ""),
+    ],
+)
+async def test_a_call_of_a_kind_that_nobody_offered_is_kept_for_an_answer(
+    settings: Settings,
+    model: ScriptedModel,
+    call: dict[str, Any],
+    name: str,
+    arguments: str | None,
+    way: str,
+) -> None:
+    model.say(raw_calls(call))
+    heard: list[str] = []
+
+    reply = await ask(settings, **({"on_text": heard.append} if way == "streamed" else {}))
+
+    assert reply.tool_calls == (chat.ToolCall(id="c1", name=name, arguments=arguments),)
+    [shown] = reply.message["tool_calls"]
+    assert shown == {
+        "id": "c1", "type": "function", "function": {"name": "sh", "arguments": "{}"},
+    }  # fmt: skip
+
+
+async def test_a_call_without_a_function_is_kept_for_an_answer(
+    settings: Settings, model: ScriptedModel
+) -> None:
+    model.say(raw_calls({"id": "c1", "type": "function", "function": None}))
+
+    reply = await ask(settings, on_text=[].append)  # as a server sends it that streams nothing
+
+    assert reply.tool_calls == (chat.ToolCall(id="c1", name="", arguments=None),)
+    assert reply.message["tool_calls"][0]["function"]["name"] == "unnamed"
+
+
 async def test_nul_and_lone_surrogates_are_cleaned(
     settings: Settings, model: ScriptedModel
 ) -> None:
@@ -266,6 +305,24 @@ async def test_thinking_is_not_part_of_the_text(settings: Settings, model: Scrip
         (Reply.context_too_long(), "the prompt was too long"),
         (Reply.error(400, message="prompt is too long: 9 tokens > 8 maximum"), "was too long"),
         (Reply.error(413, message="too large"), "the prompt was too long"),
+        (
+            Reply.error(
+                400,
+                message="This model's maximum prompt length is 8 but the request "
+                "contains 9 tokens.",
+            ),
+            "the prompt was too long",
+        ),
+        (
+            Reply.error(
+                429,
+                message="Request too large for gpt-4o in organization org-x on tokens per "
+                "min (TPM): Limit 30000, Requested 61000. The input or output tokens must be "
+                "reduced in order to run successfully.",
+                code="rate_limit_exceeded",
+            ),
+            "the prompt was too long",
+        ),
         (Reply.error(429, message="You exceeded your quota", code="insufficient_quota"), "quota"),
         (Reply.error(402, message="Insufficient credits"), "credits"),
     ],
@@ -301,6 +358,15 @@ async def test_a_refused_key_is_final_and_named_after_one_call(
     [
         (Reply.error(429, retry_after=2), 429, 2.0),
         (Reply.error(429), 429, None),
+        (
+            Reply.error(
+                429,
+                message="Rate limit reached for gpt-4o on tokens per min (TPM): Limit "
+                "30000, Used 29000, Requested 2000. Please try again in 2s.",
+            ),
+            429,
+            None,
+        ),
         (Reply.error(429, headers={"retry-after": "soon"}), 429, None),
         (Reply.error(429, headers={"retry-after": "-7"}), 429, 0.0),
         (Reply.error(429, headers={"retry-after": "99999999999"}), 429, 86_400.0),

@@ -217,6 +217,43 @@ def test_a_huge_body_is_cut_with_a_visible_note() -> None:
     assert len(told) < 62_000
 
 
+@pytest.mark.parametrize(("owner", "stranger"), [(9_000, 9_000), (300, 40_000), (40_000, 300)])
+@pytest.mark.parametrize("limit", [400, 1_000, 1_300, 2_000, 9_000, 12_000, 16_000])
+def test_however_short_a_message_is_cut_each_text_stands_under_its_writer_s_name(
+    owner: int, stranger: int, limit: int
+) -> None:
+    subject = Subject(
+        kind="issue", project="a/b", key="1", body="owned\n" * (owner // 6), author="mia",
+        author_association="OWNER",
+    )  # fmt: skip
+    whole = content(an_event(subject=subject, text="strange\n" * (stranger // 8)))
+
+    told = prompts.shorten_message(whole, limit)
+
+    assert len(told) <= max(limit, 1_200) + 250
+    intro = whole[: whole.index(f"===== event {NONCE} begins =====")]
+    assert told.startswith(f"{intro}===== event {NONCE} begins =====\n")
+    assert told.endswith(f"\n===== event {NONCE} ends =====")
+    assert "characters left out …]" in told
+    speaks = ""
+    for line in told.splitlines():
+        if line.startswith(f"[{NONCE}] "):
+            assert (speaks == "") is not line.endswith("End of this text.")
+            speaks = "" if line.endswith("End of this text.") else line
+        elif "owned" in line:
+            assert '"mia"' in speaks
+        elif "strange" in line and line not in intro:
+            assert '"mallory"' in speaks
+
+
+def test_a_message_without_marks_of_ours_is_cut_in_its_middle() -> None:
+    forged = f"===== event {NONCE} begins =====\n"
+
+    for text in ("x" * 9_000, "x" * 3_000 + "\n" + forged + "x" * 9_000):
+        assert prompts.shorten_message(text, 800) == prompts.shorten(text, 800)
+    assert prompts.shorten_message("short", 800) == "short"
+
+
 @pytest.mark.parametrize(("size", "expected"), [(40_000, 40_000), (2_000_000, 40_037)])
 def test_a_tool_result_is_cut_with_a_visible_note(size: int, expected: int) -> None:
     told = prompts.tool_result_text("x" * size)

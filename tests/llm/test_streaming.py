@@ -224,6 +224,35 @@ async def test_tool_calls_are_put_together_however_they_are_cut(
     assert [one["id"] for one in reply.message["tool_calls"]] == [one[0] for one in calls]
 
 
+async def test_a_streamed_call_of_a_kind_that_nobody_offered_is_kept_for_an_answer(
+    settings: Settings, model: ScriptedModel
+) -> None:
+    custom = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
+    model.say(Reply.streaming({"tool_calls": [custom]}).finishing("tool_calls"))
+
+    reply = await ask(settings, [], tools=TOOLS)
+
+    assert len(reply.tool_calls) == len(reply.message["tool_calls"]) == 1
+
+
+async def test_whole_calls_under_one_index_without_ids_are_kept_apart(
+    settings: Settings, model: ScriptedModel
+) -> None:
+    pieces = [
+        call_piece(0, name="f", arguments='{"a": 1}'),
+        call_piece(0, id="", name="g", arguments='{"a": '),
+        call_piece(0, arguments="2}"),
+    ]
+    model.say(Reply.streaming(*pieces).finishing("tool_calls"))
+
+    reply = await ask(settings, [], tools=TOOLS)
+
+    assert [(one.name, one.arguments) for one in reply.tool_calls] == [
+        ("f", '{"a": 1}'), ("g", '{"a": 2}'),
+    ]  # fmt: skip
+    assert len({one.id for one in reply.tool_calls}) == 2
+
+
 @pytest.mark.parametrize(
     "reply",
     [

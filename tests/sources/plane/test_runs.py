@@ -19,7 +19,15 @@ from aether.engine.receive import Receipt, receive
 from aether.engine.runtime import Runtime
 from aether.errors import LeaseLostError
 from aether.llm import chat
-from aether.models import Delivery, Effect, PollSource, Project, TaskExecution, ToolExecution
+from aether.models import (
+    AuditEntry,
+    Delivery,
+    Effect,
+    PollSource,
+    Project,
+    TaskExecution,
+    ToolExecution,
+)
 from aether.sources.plane import Plane
 from resolvers.seeding import seed
 from tests.fakes import RecordingQueue
@@ -74,6 +82,15 @@ class World:
 
     def comments(self, item: Item) -> list[str]:
         return [shown(one.html) for one in item.comments]
+
+
+async def commented(world: World, item: Item, text: str) -> int:
+    """The execution that a comment of Bo's started."""
+    world.plane.webhooks.clear()  # of our own answers
+    world.plane.say(item, f"<p>{text}</p>", BO)
+    [receipt] = await world.deliver_all()
+    [execution_id] = receipt.executions
+    return execution_id
 
 
 @pytest.fixture
@@ -472,3 +489,52 @@ async def test_what_we_wrote_is_nothing_new_to_a_poll(world: World) -> None:
     told = await Delivery.filter(status="ignored")
     assert len(told) == 3  # the comment, the close, the new item
     assert all((one.reason or "").startswith("our own doing") for one in told)
+
+
+async def test_comments_told_without_their_project_are_started_as_often_as_may_be(
+    serve: Serve, database: str
+) -> None:
+    async with running(serve(PlaneStandIn(Age.V2)), database) as world:
+        await rows("UPDATE task_definition SET max_runs_per_item_hour = 2")
+        item, first = await world.opened()
+        await world.work(first, Reply.text("It is the parser."))
+        second = await commented(world, item, "Is it late?")
+        assert (await world.work(second, Reply.text("It is."))).status == "succeeded"
+        third = await commented(world, item, "Really?")
+        asked = len(world.model.calls)
+
+        held = await world.work(third, Reply.text("Never."))
+
+        why = (
+            "task triage held back: it was started 2 times on this item within the hour "
+            "(max_runs_per_item_hour)"
+        )
+        assert (held.status, held.error, len(world.model.calls)) == ("cancelled", why, asked)
+        assert world.comments(item)[-1] == "Really?"
+        [entry] = await AuditEntry.filter(action="task.held_back")
+        assert (entry.execution_id, entry.detail) == (third, {"task_id": "triage", "reason": why})
+        await rows(
+            "UPDATE task_execution SET created_at = now() - interval '61 minutes' WHERE id <> $1",
+            third,
+        )
+        fourth = await commented(world, item, "And now?")
+        assert (await world.work(fourth, Reply.text("It is."))).status == "succeeded"
+
+
+async def test_of_comments_told_without_their_project_the_newer_replaces_the_older(
+    serve: Serve, database: str
+) -> None:
+    async with running(serve(PlaneStandIn(Age.V2)), database) as world:
+        await rows("UPDATE task_definition SET cancel_on_newer = true")
+        item, opened = await world.opened()
+        older = await commented(world, item, "Is it?")
+        newer = await commented(world, item, "Is it late?")
+
+        done = await world.work(newer, Reply.text("It is."))
+        late = await world.work(older)
+
+        assert done.status == "succeeded"
+        for one in (late, await TaskExecution.get(id=opened)):
+            assert (one.status, one.error) == ("cancelled", "a newer event started it again")
+        assert len(world.model.calls) == 1
+        assert world.comments(item) == ["Is it?", "Is it late?", "It is."]

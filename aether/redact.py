@@ -153,8 +153,8 @@ def _known(settings: Settings | None) -> _Known:
     for value in _configured(settings):
         found |= _parts(value, SHORTEST)
     for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= SHORTEST_FROM_ENVIRONMENT:
-            found.add(value)
+        if _SECRET_NAMES.search(name):
+            found |= _parts(value, SHORTEST_FROM_ENVIRONMENT)
         for password in _passwords(value):  # of a proxy, for one
             found |= _parts(password, SHORTEST_FROM_ENVIRONMENT)
     with _learning:

@@ -2,6 +2,7 @@ import base64
 import html
 import json
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -88,6 +89,48 @@ def test_a_secret_is_known_however_programs_quote_it(
     assert taken_out(f"it said <{quoted}>.") in {"it said <***>.", 'it said <"***">.'}
 
 
+SPELT: Final = {
+    "PHP's JSON": r"""h7Q/k&<c\"r'+t==""".replace("/", r"\/"),
+    "Go's and Rails' JSON": r"""h7Q/k\u0026\u003cc\"r'+t==""",
+    "Gson": r"""h7Q/k\u0026\u003cc\"r\u0027+t\u003d\u003d""",
+    "PHP's JSON for HTML": r"""h7Q\/k\u0026\u003Cc\"r'+t==""",
+    ".NET's JSON": r"""h7Q/k\u0026\u003Cc\u0022r\u0027\u002Bt==""",
+    "JSON in JSON": r"""h7Q/k&<c\\\"r'+t==""",
+    "Go's JSON in JSON": r"""h7Q/k\\u0026\\u003cc\\\"r'+t==""",
+    "PHP's JSON in PHP's": r"""h7Q\\\/k&<c\\\"r'+t==""",
+    "Python's repr": r"""h7Q/k&<c"r\'+t==""",
+    "JavaScript's component": "h7Q%2Fk%26%3Cc%22r'%2Bt%3D%3D",
+    "JavaScript's address": "h7Q/k&%3Cc%22r'+t==",
+    "an address in an address": "h7Q%252Fk%2526%253Cc%2522r%2527%252Bt%253D%253D",
+    "XML": "h7Q/k&amp;&lt;c&quot;r&apos;+t==",
+    "a text of HTML": """h7Q/k&amp;&lt;c"r'+t==""",
+    "Jinja": "h7Q/k&amp;&lt;c&#34;r&#39;+t==",
+    "Rails' HTML": "h7Q/k&amp;&lt;c&quot;r&#39;+t==",
+    "Go's HTML": "h7Q/k&amp;&lt;c&#34;r&#39;&#43;t==",
+    "Mustache": "h7Q&#x2F;k&amp;&lt;c&quot;r&#39;+t&#x3D;&#x3D;",
+}
+"""``h7Q/k&<c"r'+t==``"""
+
+
+@pytest.mark.parametrize("writer", SPELT)
+@pytest.mark.parametrize("taken_out", [redact, redact_known])
+def test_a_secret_is_known_as_other_languages_write_it(
+    writer: str, taken_out: Callable[[str], str]
+) -> None:
+    learn(["h7Q/k&<c\"r'+t=="])
+
+    assert taken_out(f"it said <{SPELT[writer]}>.") == "it said <***>."
+
+
+def test_base64_is_known_within_an_address_and_within_json() -> None:
+    learn(["p/~>?secret>>>???"])
+    told = base64.b64encode(b"p/~>?secret>>>???").decode()
+
+    assert told == "cC9+Pj9zZWNyZXQ+Pj4/Pz8="
+    assert redact_known(quote(told, safe="")) == "***8%3D"
+    assert redact_known(told.replace("/", "\\/")) == "***8="
+
+
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "bot@example.com:"])
 @pytest.mark.parametrize("after", ["", "x", "yz", "\n"])
 def test_of_base64_that_holds_a_secret_no_more_than_its_ends_are_left(
@@ -162,3 +205,11 @@ def test_the_password_of_a_proxy_is_known(monkeypatch: pytest.MonkeyPatch) -> No
 
 def in_basic(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def test_each_secret_of_a_list_in_the_environment_is_known_without_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET", "old-one-of-a-list, new-one-of-a-list")
+
+    assert redact_known("old-one-of-a-list; new-one-of-a-list.") == "***; ***."

@@ -5,12 +5,13 @@ decrypts it: nothing can quote a secret to us that we have not sent it, and so h
 is known in every spelling in which programs quote it (``aether.spellings``).
 """
 
+import json
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
@@ -124,6 +125,18 @@ class Mask:
     def whole(self, text: str) -> str:
         """A text that does not come in pieces."""
         return self._secrets.masked(text, MASK)
+
+    def within(self, value: Any) -> Any:
+        """A JSON value with every text in it masked, names included; the same where none is."""
+        told = json.dumps(value, ensure_ascii=False)
+        return value if self.whole(told) == told else self._within(value)
+
+    def _within(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.whole(value)
+        if isinstance(value, Mapping):
+            return {self.whole(name): self._within(one) for name, one in value.items()}
+        return [self._within(one) for one in value] if isinstance(value, list) else value
 
     def feed(self, piece: str) -> str:
         """What may be passed on once ``piece`` has come."""

@@ -28,9 +28,10 @@ def spellings(secret: str) -> frozenset[str]:
     """
     in_json, in_addresses = _in_json(secret), _in_addresses(secret)
     found = {secret, *in_json, *in_addresses, *_in_markup(secret)}
+    found.add(secret.replace("'", "'\\''"))  # in a command of a shell
     for one in in_json - {secret}:
         again = json.dumps(one, ensure_ascii=False)[1:-1]
-        found |= {again, again.replace("/", "\\/")}
+        found |= {again, again.replace("/", "\\/"), json.dumps(again, ensure_ascii=False)[1:-1]}
     for one in in_addresses - {secret}:
         found |= _in_either_case(quote(one, safe=""))
     for one in _within_base64(secret.encode("utf-8", "surrogatepass")):

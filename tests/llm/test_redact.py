@@ -98,6 +98,8 @@ SPELT: Final = {
     "JSON in JSON": r"""h7Q/k&<c\\\"r'+t==""",
     "Go's JSON in JSON": r"""h7Q/k\\u0026\\u003cc\\\"r'+t==""",
     "PHP's JSON in PHP's": r"""h7Q\\\/k&<c\\\"r'+t==""",
+    "JSON in JSON in JSON": r"""h7Q/k&<c\\\\\\\"r'+t==""",
+    "a shell": r"""h7Q/k&<c"r'\''+t==""",
     "Python's repr": r"""h7Q/k&<c"r\'+t==""",
     "JavaScript's component": "h7Q%2Fk%26%3Cc%22r'%2Bt%3D%3D",
     "JavaScript's address": "h7Q/k&%3Cc%22r'+t==",

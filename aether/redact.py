@@ -5,11 +5,10 @@ decrypts it: nothing can quote a secret to us that we have not sent it, and so h
 is known in every spelling in which programs quote it (``aether.spellings``).
 """
 
-import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -128,7 +127,7 @@ class Mask:
 
     def within(self, value: Any) -> Any:
         """A JSON value with every text in it masked, names included; the same where none is."""
-        told = json.dumps(value, ensure_ascii=False)
+        told = "\n".join(_texts(value))
         return value if self.whole(told) == told else self._within(value)
 
     def _within(self, value: Any) -> Any:
@@ -152,6 +151,18 @@ class Mask:
         """What was held back, once nothing more comes."""
         held, self._held = self._held, ""
         return self.whole(held)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield name
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
 
 
 def tells_apart(secret: str) -> bool:

@@ -253,7 +253,7 @@ def _calls(
         name = mask.whole(clean(str(function.name or "")))
         arguments = None
         if isinstance(function.arguments, str):
-            arguments = mask.whole(clean(function.arguments))
+            arguments = _without_secrets(clean(function.arguments), mask)
         call_id, signature = _call_id(one)
         if (call_id, name, arguments) in seen:
             continue
@@ -276,6 +276,17 @@ def _calls(
             shown["provider_specific_fields"] = {"thought_signature": signature}
         history.append(shown)
     return tuple(calls), history
+
+
+def _without_secrets(arguments: str, mask: Mask) -> str:
+    """Masked as they are written, and as they will be read: JSON can write any sign otherwise."""
+    told = mask.whole(arguments)
+    try:
+        read = json.loads(told)
+        masked = mask.within(read)
+    except (ValueError, RecursionError):
+        return told
+    return told if masked == read else json.dumps(masked, ensure_ascii=False)
 
 
 def _call_id(call: Any) -> tuple[str, str | None]:

@@ -26,10 +26,10 @@ def spellings(secret: str) -> frozenset[str]:
     Base64 is that of any text that holds the secret, as ``user:password`` of Basic authentication
     does; its other two alphabets and cases of letters, too.
     """
-    in_json, in_addresses = _in_json(secret), _in_addresses(secret)
-    found = {secret, *in_json, *in_addresses, *_in_markup(secret)}
-    found.add(secret.replace("'", "'\\''"))  # in a command of a shell
-    for one in in_json - {secret}:
+    in_addresses = _in_addresses(secret)
+    in_texts = _in_json(secret) | _in_markup(secret) | {secret.replace("'", "'\\''")}  # a shell's
+    found = {secret, *in_texts, *in_addresses}
+    for one in in_texts - {secret}:
         again = json.dumps(one, ensure_ascii=False)[1:-1]
         found |= {again, again.replace("/", "\\/"), json.dumps(again, ensure_ascii=False)[1:-1]}
     for one in in_addresses - {secret}:

@@ -100,6 +100,8 @@ SPELT: Final = {
     "PHP's JSON in PHP's": r"""h7Q\\\/k&<c\\\"r'+t==""",
     "JSON in JSON in JSON": r"""h7Q/k&<c\\\\\\\"r'+t==""",
     "a shell": r"""h7Q/k&<c"r'\''+t==""",
+    "a shell in JSON": r"""h7Q/k&<c\"r'\\''+t==""",
+    "HTML in JSON": r"""h7Q/k&amp;&lt;c\"r'+t==""",
     "Python's repr": r"""h7Q/k&<c"r\'+t==""",
     "JavaScript's component": "h7Q%2Fk%26%3Cc%22r'%2Bt%3D%3D",
     "JavaScript's address": "h7Q/k&%3Cc%22r'+t==",

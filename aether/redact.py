@@ -32,9 +32,11 @@ _SECRET_NAMES: Final = re.compile(
 _SHAPES: Final = (
     # what follows a word that announces a credential
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{4,}"), rf"\g<1>{MASK}"),
-    (re.compile(r"(?i)\b(authorization['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?)[^\s'\",}]{4,}"),
+    (re.compile(r"(?i)\b(authorization[\\'\"]*\s*[:=]\s*[\\'\"]*(?:\w+\s+)?)"
+                r"(?:[^\s'\",}\\]|\\[^\s'\"\\]){4,}"),
      rf"\g<1>{MASK}"),
-    (re.compile(r"(?i)\b(x-api-key|private-token|api[-_]?key)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",}&]{4,}"),
+    (re.compile(r"(?i)\b(x-api-key|private-token|api[-_]?key)([\\'\"]*\s*[:=]\s*[\\'\"]*)"
+                r"(?:[^\s'\",}&\\]|\\[^\s'\"\\]){4,}"),
      rf"\g<1>\g<2>{MASK}"),
     # in an address: ?key=…, &access_token=…, https://user:password@host
     (re.compile(r"(?i)([?&;][\w.-]*(?:key|token|secret|password|signature|sig|code)=)[^&\s'\"<>)]+"),

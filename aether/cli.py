@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from aether import __version__
 from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, NotFoundError, UnavailableError
+from aether.redact import redact
 
 FAILED: Final = 1
 WRONGLY_SET: Final = 2
@@ -214,6 +215,7 @@ def _settings(_: argparse.Namespace) -> int:
         if field.default is PydanticUndefined:
             default = field.default_factory() if callable(field.default_factory) else None  # type: ignore[call-arg]
         shown, usual = _shown(value), _shown(default)
+        shown = redact(shown, settings)  # an address may hold a password
         note = f"default: {usual}" if shown == usual else f"value: {shown} (default: {usual})"
         sys.stdout.write(f"    {note}\n")
     return 0

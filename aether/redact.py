@@ -8,9 +8,9 @@ is known in every spelling in which programs quote it (``aether.spellings``).
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
@@ -32,9 +32,11 @@ _SECRET_NAMES: Final = re.compile(
 _SHAPES: Final = (
     # what follows a word that announces a credential
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{4,}"), rf"\g<1>{MASK}"),
-    (re.compile(r"(?i)\b(authorization['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?)[^\s'\",}]{4,}"),
+    (re.compile(r"(?i)\b(authorization[\\'\"]*\s*[:=]\s*[\\'\"]*(?:\w+\s+)?)"
+                r"(?:[^\s'\",}\\]|\\[^\s'\"\\]){4,}"),
      rf"\g<1>{MASK}"),
-    (re.compile(r"(?i)\b(x-api-key|private-token|api[-_]?key)(['\"]?\s*[:=]\s*['\"]?)[^\s'\",}&]{4,}"),
+    (re.compile(r"(?i)\b(x-api-key|private-token|api[-_]?key)([\\'\"]*\s*[:=]\s*[\\'\"]*)"
+                r"(?:[^\s'\",}&\\]|\\[^\s'\"\\]){4,}"),
      rf"\g<1>\g<2>{MASK}"),
     # in an address: ?key=…, &access_token=…, https://user:password@host
     (re.compile(r"(?i)([?&;][\w.-]*(?:key|token|secret|password|signature|sig|code)=)[^&\s'\"<>)]+"),
@@ -125,6 +127,18 @@ class Mask:
         """A text that does not come in pieces."""
         return self._secrets.masked(text, MASK)
 
+    def within(self, value: Any) -> Any:
+        """A JSON value with every text in it masked, names included; the same where none is."""
+        told = "\n".join(_texts(value))
+        return value if self.whole(told) == told else self._within(value)
+
+    def _within(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.whole(value)
+        if isinstance(value, Mapping):
+            return {self.whole(name): self._within(one) for name, one in value.items()}
+        return [self._within(one) for one in value] if isinstance(value, list) else value
+
     def feed(self, piece: str) -> str:
         """What may be passed on once ``piece`` has come."""
         text = self.whole(self._held + piece)
@@ -141,6 +155,18 @@ class Mask:
         return self.whole(held)
 
 
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield name
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+
+
 def tells_apart(secret: str) -> bool:
     """Whether a text that holds it must mean the secret: it is long, and no plain word."""
     is_word = secret.isalpha() and len(secret) < LONGEST_WORD
@@ -153,8 +179,8 @@ def _known(settings: Settings | None) -> _Known:
     for value in _configured(settings):
         found |= _parts(value, SHORTEST)
     for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= SHORTEST_FROM_ENVIRONMENT:
-            found.add(value)
+        if _SECRET_NAMES.search(name):
+            found |= _parts(value, SHORTEST_FROM_ENVIRONMENT)
         for password in _passwords(value):  # of a proxy, for one
             found |= _parts(password, SHORTEST_FROM_ENVIRONMENT)
     with _learning:

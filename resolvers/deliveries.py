@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -14,12 +14,14 @@ from pydantic.types import Strict
 from aether import proofs
 from aether.db import rows
 from aether.engine import receive as stage
+from aether.engine.known_secrets import learn_stored
 from aether.engine.receive import Receipt
 from aether.engine.runtime import runtime
 from aether.errors import AetherError, InvalidInputError, NotFoundError, SignatureError
 from aether.events import SourceEvent
 from aether.models import Delivery
 from aether.proofs import Proof, webhook_proof
+from aether.redact import Mask
 from aether.sources import get as get_source
 from aether.sources.base import Source as Platform
 from aether.vocabulary import DeliveryStatus
@@ -29,11 +31,14 @@ from resolvers.windows import NewestFirst, Slice, Window, cut
 
 log = logging.getLogger(__name__)
 
+LARGE: Final = ("event", "extracted", "payload")
 LISTED: Final = tuple(
     name
     for name in sorted(Delivery._meta.db_fields)  # noqa: SLF001 # documented by Tortoise
-    if name not in {"payload", "event", "extracted"}
+    if name not in LARGE
 )
+TEXTS: Final = ("title", "actor", "reason")
+"""What of these the platform's users may have written."""
 Status = Annotated[DeliveryStatus, Strict(strict=False)]
 
 
@@ -124,18 +129,25 @@ class DeliveryFilter(Page):
 async def list_deliveries(wanted: DeliveryFilter) -> list[Delivery]:
     """Deliveries, newest first, without what may be large: payload, event and extracted."""
     query = Delivery.filter(**criteria(wanted)).order_by("-id")
-    return await page(query.only(*LISTED), wanted)
+    return await _shown(await page(query.only(*LISTED), wanted))
 
 
 async def slice_deliveries(wanted: DeliveryFilter, part: Window) -> Slice[Delivery]:
     """A window on ``list_deliveries``; the filter's ``limit`` and ``offset`` do not count."""
     query = Delivery.filter(**criteria(wanted)).only(*LISTED)
-    return await cut(NewestFirst(query), part)
+    found = await cut(NewestFirst(query), part)
+    await _shown(list(found.rows))
+    return found
 
 
 async def get_delivery(id: int) -> Delivery:
     """One delivery, whole, or NotFoundError."""
-    return await find(Delivery, "delivery", id, largest=LARGEST_LOG_ID)
+    found = await find(Delivery, "delivery", id, largest=LARGEST_LOG_ID)
+    mask = await _mask()
+    _mask_texts([found], mask)
+    for name in LARGE:
+        setattr(found, name, await asyncio.to_thread(mask.within, getattr(found, name)))
+    return found
 
 
 async def find_delivery(id: int) -> Delivery:
@@ -148,8 +160,29 @@ async def find_delivery(id: int) -> Delivery:
 
 async def deliveries_of(ids: list[int]) -> list[Delivery | None]:
     """Deliveries as ``list_deliveries`` gives them, in the order of ``ids``; None: no such one."""
-    found = {one.id: one for one in await Delivery.filter(id__in=ids).only(*LISTED)}
+    listed = await _shown(await Delivery.filter(id__in=ids).only(*LISTED))
+    found = {one.id: one for one in listed}
     return [found.get(one) for one in ids]
+
+
+async def _mask() -> Mask:
+    """Takes every secret of ours out of what is shown: people write them into issues, too."""
+    await learn_stored(runtime().settings)
+    return Mask(runtime().settings)
+
+
+async def _shown(found: list[Delivery]) -> list[Delivery]:
+    """Deliveries as anybody may see them; what is stored stays as the platform told it."""
+    if found:
+        _mask_texts(found, await _mask())
+    return found
+
+
+def _mask_texts(found: Sequence[Delivery], mask: Mask) -> None:
+    texts = [{name: getattr(one, name) for name in TEXTS} for one in found]
+    for one, told in zip(found, mask.within(texts), strict=True):
+        for name, text in told.items():
+            setattr(one, name, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,15 +212,16 @@ async def contents_of(ids: list[int]) -> list[Content | AetherError]:
     NotFoundError where there is no such delivery.
     """
     found = {one["id"]: one for one in await rows(_CONTENTS, ids, TOGETHER_BYTES)}
-    return [_content(one, found.get(one)) for one in ids]
+    mask = await _mask()
+    return await asyncio.to_thread(lambda: [_content(one, found.get(one), mask) for one in ids])
 
 
-def _content(id: int, found: Mapping[str, Any] | None) -> Content | AetherError:
+def _content(id: int, found: Mapping[str, Any] | None, mask: Mask) -> Content | AetherError:
     if found is None:
         return NotFoundError("delivery", id)
     if not found["fits"]:
         return InvalidInputError("payload", "too much at once; ask for fewer deliveries")
-    return Content(**{name: json.loads(found[name]) for name in ("event", "extracted", "payload")})
+    return Content(**{name: mask.within(json.loads(found[name])) for name in LARGE})
 
 
 async def replay_delivery(id: int) -> Receipt:

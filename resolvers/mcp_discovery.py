@@ -9,9 +9,11 @@ from typing import Any, Final
 from aether import aside, audit
 from aether.clock import now
 from aether.db import row, transaction
+from aether.engine.known_secrets import learn_stored
 from aether.engine.runtime import runtime
 from aether.errors import AetherError, ConflictError, InvalidInputError
 from aether.models import McpServer, ToolDefinition
+from aether.redact import Mask
 from aether.tools import mcp_servers as job
 from aether.tools.mcp_definitions import quoted, tool_name
 from resolvers.fields import Input, Positive
@@ -143,7 +145,8 @@ async def _discover(server: McpServer) -> Discovered:
             error=str(error)[:MOST_ERROR_CHARACTERS]
         )
         raise
-    return await _register(server, told)
+    await learn_stored(runtime().settings)  # a server may say another secret than its own
+    return await _register(server, Mask(runtime().settings).within(dict(told)))
 
 
 async def _ask(asked: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -30,6 +30,10 @@ _MATCHES: Final = "tsv @@ websearch_to_tsquery('simple', {})"
 # A row of minus signs overflows PostgreSQL's parser of searches (SQLSTATE XX000).
 _NO_WORDS: Final = re.compile(r"""-(?=\s*-)|[^\w\s"'./@:+#-]""")
 
+_APART: Final = str.maketrans("/.:@", "    ")
+"""Where the words of an entry are taken apart: migration 0021."""
+_COMPOUND: Final = re.compile(r"(?<!\S)(-?)(\S*[/.:@]\S*)")
+
 
 class WatchdogOffError(NotFoundError):
     """Nothing is kept: WATCHDOG_ENABLED is off."""
@@ -81,7 +85,7 @@ class _Found:
             self._where.append(f"level = {self._number(wanted.level)}")
         if wanted.component is not None:
             self._where.append(f"component = {self._number(wanted.component)}")
-        words = self._number(_NO_WORDS.sub(" ", search)) if search else None
+        words = self._number(_words(search)) if search else None
         self._matches = _MATCHES.format(words) if words else None
 
     def _number(self, value: Any) -> str:
@@ -151,3 +155,20 @@ class _Found:
 
     def position(self, row: WatchdogEntry) -> Position:
         return (row.id,)
+
+
+def _words(search: str) -> str:
+    """``search`` as PostgreSQL is asked: ``acme/api`` is a phrase of two words."""
+    told = _NO_WORDS.sub(" ", search.replace("%2F", "/"))
+    parts = told.split('"')
+    for place, part in enumerate(parts):
+        if place % 2:
+            parts[place] = part.translate(_APART)
+        else:
+            parts[place] = _COMPOUND.sub(_phrase, part)
+    return '"'.join(parts)
+
+
+def _phrase(compound: re.Match[str]) -> str:
+    words = compound[2].translate(_APART).strip()
+    return f'{compound[1]}"{words}"' if words else " "

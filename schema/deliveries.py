@@ -90,8 +90,9 @@ class Delivery:
         return cast("list[TaskExecution]", found)
 
     @strawberry.field(
-        description="What the source sent, untouched. Some 32 MiB of payloads are given at once; "
-        "for further ones of a list it is null, with INVALID_INPUT."
+        description="What the source sent, untouched but for secrets of ours, which are masked. "
+        "Some 32 MiB of payloads are given at once; for further ones of a list it is null, with "
+        "INVALID_INPUT."
     )
     async def payload(self, info: Info) -> dict[str, Any] | None:
         return (await _content(self, info)).payload

@@ -25,6 +25,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
+from aether import audit
 from aether.config import Settings
 from schema import build_schema, graphiql
 from schema.context import Context
@@ -204,6 +205,7 @@ class View(GraphQL[Context, None]):
             given = token.strip().encode(errors="replace")
             proven = hmac.compare_digest(given, self._token.encode())
             if scheme.lower() != "bearer" or not proven:
+                log.warning("a socket without the API_TOKEN was refused (%s)", audit.origin())
                 raise ConnectionRejectionError
         return cast("UnsetType", UNSET)  # Strawberry: acknowledge without a payload
 

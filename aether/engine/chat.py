@@ -266,14 +266,18 @@ class _Chat:
         return reply
 
     async def _check(self) -> list[str | None]:
-        return await limits.check(
-            self.settings,
-            self.asked.models,
-            task=None,
-            agent=self.agent,
-            project=self.project,
-            lease=None,
-        )
+        try:
+            return await limits.check(
+                self.settings,
+                self.asked.models,
+                task=None,
+                agent=self.agent,
+                project=self.project,
+                lease=None,
+            )
+        except AetherError as error:
+            await spending.surely(_record_refusal(self.asked, error), "a refusal")
+            raise
 
     async def _count_broken_off(self, usage: Usage) -> None:
         self.broken_off.append(usage)
@@ -329,6 +333,16 @@ async def _record(asked: Asked, usage: Usage, reply: chat.Reply | None) -> None:
     """Keep one call; without ``reply`` it broke off."""
     with audit.coming_from(asked.origin):
         await _write(asked, usage, reply)
+
+
+async def _record_refusal(asked: Asked, why: AetherError) -> None:
+    with audit.coming_from(asked.origin):
+        await audit.record(
+            "llm.refused",
+            agent_id=asked.agent_id,
+            caller="api",
+            detail={"project_id": asked.project_id, "error": str(why)},
+        )
 
 
 async def _write(asked: Asked, usage: Usage, reply: chat.Reply | None) -> None:

@@ -86,7 +86,7 @@ def messages(
     remembered = prompts.memories_message(without_secrets(memories, mask), nonce=nonce)
     begun += [] if remembered is None else [remembered]
     told = _event_without_secrets(event, mask)
-    begun.append(prompts.event_message(told, _masked(extracted, mask), nonce=nonce))
+    begun.append(prompts.event_message(told, mask.within(dict(extracted)), nonce=nonce))
     return [{**one, "content": mask.whole(one["content"])} for one in begun]
 
 
@@ -104,15 +104,6 @@ def _event_without_secrets(event: SourceEvent, mask: Mask) -> SourceEvent:
         title, body = mask.whole(subject.title), mask.whole(subject.body)
         subject = replace(subject, title=title, body=body)
     return replace(event, subject=subject, text=mask.whole(event.text))
-
-
-def _masked(value: Any, mask: Mask) -> Any:
-    """A JSON value with every text in it masked."""
-    if isinstance(value, str):
-        return mask.whole(value)
-    if isinstance(value, Mapping):
-        return {name: _masked(one, mask) for name, one in value.items()}
-    return [_masked(one, mask) for one in value] if isinstance(value, list) else value
 
 
 def most_rounds(settings: Settings, task: TaskDefinition) -> int:

@@ -252,7 +252,7 @@ def _calls(
         name, arguments = _wanted(one)
         name = mask.whole(clean(name))
         if arguments is not None:
-            arguments = mask.whole(clean(arguments))
+            arguments = _without_secrets(clean(arguments), mask)
         call_id, signature = _call_id(one)
         if (call_id, name, arguments) in seen:
             continue
@@ -288,6 +288,17 @@ def _wanted(call: Any) -> tuple[str, str | None]:
         arguments = getattr(function, "input", None)
     name = str(getattr(function, "name", None) or "")
     return name, arguments if isinstance(arguments, str) else None
+
+
+def _without_secrets(arguments: str, mask: Mask) -> str:
+    """Masked as they are written, and as they will be read: JSON can write any sign otherwise."""
+    told = mask.whole(arguments)
+    try:
+        read = json.loads(told)
+        masked = mask.within(read)
+    except (ValueError, RecursionError):
+        return told
+    return told if masked == read else json.dumps(masked, ensure_ascii=False)
 
 
 def _call_id(call: Any) -> tuple[str, str | None]:

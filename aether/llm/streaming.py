@@ -167,6 +167,7 @@ async def _read(library: Any, stream: Any, hearing: Hearing) -> tuple[list[Any],
     size = 0
     while (chunk := await _next(library, stream, IDLE_SECONDS if chunks else None)) is not None:
         chunks.append(chunk)
+        await asyncio.sleep(0)  # pieces that are there already would keep the loop from all others
         choices = getattr(chunk, "choices", None)
         if not choices:
             continue

@@ -1,9 +1,15 @@
 """Tests of the deliveries: a webhook in, its record, its replay."""
 
+import json
+
 import pytest
 
+from aether import redact
+from aether.db import rows
+from aether.engine import known_secrets
 from aether.queue import Job
-from tests.doors.calls import PM_ANALYZE, Door, column, counts, issue_opened, without
+from tests.doors.calls import PM_ANALYZE, SECRET, Door, column, counts, issue_opened, without
+from tests.schema.both import both_doors
 
 
 async def configured(door: Door) -> None:
@@ -152,3 +158,51 @@ async def test_a_delivery_that_is_not_there_is_a_404(
 )
 async def test_a_filter_that_is_not_valid_is_refused(door: Door, query: str, text: str) -> None:
     assert await door.refused("GET", f"/api/deliveries?{query}", None, 400) == text
+
+
+TOKEN = 'glpat/"kept&hidden"+0123456789'
+
+
+async def test_a_secret_that_somebody_wrote_into_an_item_is_shown_at_neither_door(
+    database: str,
+) -> None:
+    payload = issue_opened()
+    payload["issue"]["title"] = f"Why is {TOKEN} refused?"
+    payload["issue"]["body"] = f"It is {TOKEN}, and {SECRET}."
+    payload["issue"]["labels"] = [{"name": TOKEN, TOKEN: [9007199254740993]}]
+    async with both_doors(ENCRYPTION_KEY="a key of the tests; it is long enough") as doors:
+        await configured(doors)
+        await doors.post(
+            "/api/integrations",
+            {"source": "gitlab", "name": "G", "credentials": {"token": TOKEN}},
+        )
+        receipt = await doors.deliver(payload)
+        known_secrets.forget()
+        redact.forget()  # as a web process that has just started
+
+        number = receipt["delivery_id"]
+        listed = await doors.get("/api/deliveries")
+        known_secrets.forget()
+        redact.forget()
+        read = await doors.get(f"/api/deliveries/{number}")
+        known_secrets.forget()
+        redact.forget()
+        told = await doors.ask(
+            f'{{ delivery(id: "{number}") {{ title payload event }} deliveries {{ title }}'
+            " deliveriesConnection(first: 1) { nodes { title } } }"
+        )
+        [kept] = await rows("SELECT title, payload FROM delivery WHERE id = $1", number)
+        again = await doors.post(f"/api/deliveries/{number}/replay", None, 200)
+        [replayed] = await rows("SELECT payload FROM delivery WHERE id = $1", again["delivery_id"])
+
+    assert [one["title"] for one in listed] == ["Why is *** refused?"]
+    assert read["title"] == told["delivery"]["title"] == "Why is *** refused?"
+    for issue in (read["payload"]["issue"], told["delivery"]["payload"]["issue"]):
+        assert issue["body"] == "It is ***, and ***."
+        assert issue["labels"] == [{"name": "***", "***": [9007199254740993]}]
+    shown = json.dumps([listed, read, told])
+    assert "hidden" not in shown
+    assert SECRET not in shown
+    assert kept["title"] == f"Why is {TOKEN} refused?"
+    assert json.loads(kept["payload"])["issue"]["body"] == f"It is {TOKEN}, and {SECRET}."
+    assert replayed["payload"] == kept["payload"]

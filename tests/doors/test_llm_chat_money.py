@@ -45,6 +45,11 @@ async def test_an_agent_that_has_spent_its_day_is_asked_nothing_more(
     assert graphql == (said_why, "RATE_LIMITED")
     assert len(model.requests) == 1
     assert (await actions()).count("limit.reached") == 1
+    refused = await AuditEntry.filter(action="llm.refused").order_by("id")
+    assert [(one.agent_id, one.caller, one.origin, one.detail) for one in refused] == [
+        ("ta_leo", "api", origin, {"project_id": None, "error": said_why})
+        for origin in ("rest 127.0.0.1", "rest 127.0.0.1", "graphql 127.0.0.1")
+    ]
 
 
 async def test_a_project_s_bound_holds_for_chats_too_and_is_warned_about(

@@ -9,10 +9,12 @@ from typing import Any, Final
 import pytest
 from pydantic import SecretStr
 
+from aether import redact
 from aether.config import Settings
 from aether.crypto import Vault
 from aether.db import rows
 from aether.demo.serving import serving
+from aether.engine import known_secrets
 from aether.tools import mcp
 from tests.doors.calls import (
     PM_SARAH,
@@ -330,6 +332,27 @@ async def test_tools_are_discovered_and_registered(
         "mcp_server_id": made["id"], "name": "Docs", "tools": 2, "added": tools,
     }  # fmt: skip
     assert second == {"mcp_server_id": made["id"], "name": "Docs", "tools": 2}
+
+
+async def test_a_server_that_says_another_secret_of_ours_is_registered_without_it(
+    door: Door, configure: Configure
+) -> None:
+    token = "ghp_of_an_integration_0001"
+    await door.post(
+        "/api/integrations", {"source": "github", "name": "I", "credentials": {"token": token}}
+    )
+    known_secrets.forget()
+    redact.forget()  # as a web process that has just started
+    box = Toolbox()
+    box.put_search(f"Search with {token}.")
+    with box.served():
+        made = await of(box, door)
+        await door.post(DISCOVER, {"server_id": made["id"]}, 200)
+
+    [tool] = await door.get("/api/tools?category=mcp")
+    assert tool["description"] == "Search with ***."
+    [kept] = await rows("SELECT to_jsonb(t)::text AS it FROM tool_definition AS t")
+    assert token not in kept["it"]
 
 
 async def test_without_servers_nothing_is_discovered(door: Door, configure: Configure) -> None:

@@ -97,6 +97,47 @@ async def test_messages_are_searched_by_their_words(
 
 
 @pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("acme/api", [0]),
+        ("api", [2, 1, 0]),
+        ("issues/7", [0]),
+        ("my-group/site.docs", [1]),
+        ("my-group%2Fsite.docs", [1]),
+        ("docs", [1]),
+        ("PROJ-12", [2]),
+        ("/rest/api/2", [2]),
+        ('"proj-12/comment: answered"', [2]),
+        ("jira.example.com", [3]),
+        ("example", [3]),
+        ("bot@example.com", [3]),
+        ("answered -acme/api", [2, 1]),
+        ("answered -notes -2/issue", [0]),
+        ("GITHUB_TOKEN or notes", [4, 1]),
+        ("answered /", [2, 1, 0]),
+        ("api/acme", []),
+        ("acme/ap", []),
+        ("/ . : @", []),
+    ],
+)
+async def test_the_words_of_paths_keys_and_addresses_are_found(
+    door: Door, search: str, found: list[int]
+) -> None:
+    switch_on(door)
+    ids = [
+        await entry("GET /repos/acme/api/issues/7: answered 502"),
+        await entry("POST /api/v4/projects/my-group%2Fsite.docs/issues/3/notes: answered 403"),
+        await entry("POST /rest/api/2/issue/PROJ-12/comment: answered 400"),
+        await entry("no connection to https://jira.example.com/ as bot@example.com"),
+        await entry("GITHUB_TOKEN: not set"),
+    ]
+
+    answer = await door.client.get("/api/watchdog", params={"search": search})
+
+    assert column(answer.json(), "id") == [ids[one] for one in found]
+
+
+@pytest.mark.parametrize(
     "search",
     ["it's", "a & | b", ":*", "((", "!", "<->", "\\", "'", '"', "-" * 5000, "- " * 2500,
      "word " * 1000, "日本", "%", "or or or", "or", '"" -'],

@@ -128,6 +128,7 @@ def test_settings_shows_each_setting_and_no_secret(
     monkeypatch.setenv("GITHUB_TOKEN", "not-to-be-seen")
     monkeypatch.setenv("PORT", "8123")
     monkeypatch.setenv("FRONTEND_ORIGINS", "http://b.test,http://a.test")
+    monkeypatch.setenv("LLM_BASE_URL", "https://ann:pass-of-ann@models.test/v1")
 
     assert cli.main(["settings"]) == 0
 
@@ -136,6 +137,7 @@ def test_settings_shows_each_setting_and_no_secret(
         name.upper() for name in Settings.model_fields
     ]
     assert "not-to-be-seen" not in said
+    assert "    value: https://ann:***@models.test/v1 (default: none)\n" in said
     assert "    value: *** (default: none)\n" in said
     assert "    value: 8123 (default: 8000)\n" in said
     assert "    value: http://b.test,http://a.test (default: none)\n" in said

@@ -561,3 +561,31 @@ def test_importing_the_room_does_not_import_litellm() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (
+            r'{"body": "it is \u0073\u006b-test-0003-secret", "n": 7}',
+            '{"body": "it is ***", "n": 7}',
+        ),
+        (
+            r'{"a": [{"sk-test-0003\u002dsecret": "sk-test-0003-secret"}]}',
+            '{"a": [{"***": "***"}]}',
+        ),
+        (r'{"body": "no\u0074hing"}', r'{"body": "no\u0074hing"}'),
+        (r'{"body": "sk-test-0003-secret and cut', '{"body": "*** and cut'),
+    ],
+)
+async def test_a_secret_in_a_calls_arguments_is_known_however_json_writes_it(
+    settings: Settings, model: ScriptedModel, written: str, kept: str
+) -> None:
+    model.say(Reply.calls(ToolCallScript("add_comment", written, id="c1")))
+
+    reply = await ask(settings, tools=TOOLS)
+
+    [call] = reply.tool_calls
+    assert call.arguments == kept
+    if kept.endswith("}"):
+        assert reply.message["tool_calls"][0]["function"]["arguments"] == kept

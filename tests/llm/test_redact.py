@@ -2,6 +2,7 @@ import base64
 import html
 import json
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -18,6 +19,11 @@ from tests.llm.conftest import settings_of
         ("postgresql://me:hunter2@db.test/x", "postgresql://me:***@db.test/x"),
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
         ("{'x-api-key': 'abcd1234'}", "{'x-api-key': '***'}"),
+        (r"{\"x-api-key\": \"abcd1234\"}", r"{\"x-api-key\": \"***\"}"),
+        (r"{\"Authorization\": \"Basic dXNlcjpwYXNz\"}", r"{\"Authorization\": \"Basic ***\"}"),
+        (r'"{\\\"apiKey\\\":\\\"abcd1234\\\"}"', r'"{\\\"apiKey\\\":\\\"***\\\"}"'),
+        (r'{"private-token": "abc\/def\u0026ghi"}', '{"private-token": "***"}'),
+        (r'{"authorization": "Basic abc\/def=="}', '{"authorization": "Basic ***"}'),
         ("PRIVATE-TOKEN: glpat-1234567890", "PRIVATE-TOKEN: ***"),
         ("sent Bearer abc.def-ghi", "sent Bearer ***"),
         ("used ghp_0123456789abcdef!", "used ***!"),
@@ -86,6 +92,52 @@ def test_a_secret_is_known_however_programs_quote_it(
     learn([STORED])
 
     assert taken_out(f"it said <{quoted}>.") in {"it said <***>.", 'it said <"***">.'}
+
+
+SPELT: Final = {
+    "PHP's JSON": r"""h7Q/k&<c\"r'+t==""".replace("/", r"\/"),
+    "Go's and Rails' JSON": r"""h7Q/k\u0026\u003cc\"r'+t==""",
+    "Gson": r"""h7Q/k\u0026\u003cc\"r\u0027+t\u003d\u003d""",
+    "PHP's JSON for HTML": r"""h7Q\/k\u0026\u003Cc\"r'+t==""",
+    ".NET's JSON": r"""h7Q/k\u0026\u003Cc\u0022r\u0027\u002Bt==""",
+    "JSON in JSON": r"""h7Q/k&<c\\\"r'+t==""",
+    "Go's JSON in JSON": r"""h7Q/k\\u0026\\u003cc\\\"r'+t==""",
+    "PHP's JSON in PHP's": r"""h7Q\\\/k&<c\\\"r'+t==""",
+    "JSON in JSON in JSON": r"""h7Q/k&<c\\\\\\\"r'+t==""",
+    "a shell": r"""h7Q/k&<c"r'\''+t==""",
+    "a shell in JSON": r"""h7Q/k&<c\"r'\\''+t==""",
+    "HTML in JSON": r"""h7Q/k&amp;&lt;c\"r'+t==""",
+    "Python's repr": r"""h7Q/k&<c"r\'+t==""",
+    "JavaScript's component": "h7Q%2Fk%26%3Cc%22r'%2Bt%3D%3D",
+    "JavaScript's address": "h7Q/k&%3Cc%22r'+t==",
+    "an address in an address": "h7Q%252Fk%2526%253Cc%2522r%2527%252Bt%253D%253D",
+    "XML": "h7Q/k&amp;&lt;c&quot;r&apos;+t==",
+    "a text of HTML": """h7Q/k&amp;&lt;c"r'+t==""",
+    "Jinja": "h7Q/k&amp;&lt;c&#34;r&#39;+t==",
+    "Rails' HTML": "h7Q/k&amp;&lt;c&quot;r&#39;+t==",
+    "Go's HTML": "h7Q/k&amp;&lt;c&#34;r&#39;&#43;t==",
+    "Mustache": "h7Q&#x2F;k&amp;&lt;c&quot;r&#39;+t&#x3D;&#x3D;",
+}
+"""``h7Q/k&<c"r'+t==``"""
+
+
+@pytest.mark.parametrize("writer", SPELT)
+@pytest.mark.parametrize("taken_out", [redact, redact_known])
+def test_a_secret_is_known_as_other_languages_write_it(
+    writer: str, taken_out: Callable[[str], str]
+) -> None:
+    learn(["h7Q/k&<c\"r'+t=="])
+
+    assert taken_out(f"it said <{SPELT[writer]}>.") == "it said <***>."
+
+
+def test_base64_is_known_within_an_address_and_within_json() -> None:
+    learn(["p/~>?secret>>>???"])
+    told = base64.b64encode(b"p/~>?secret>>>???").decode()
+
+    assert told == "cC9+Pj9zZWNyZXQ+Pj4/Pz8="
+    assert redact_known(quote(told, safe="")) == "***8%3D"
+    assert redact_known(told.replace("/", "\\/")) == "***8="
 
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "bot@example.com:"])
@@ -162,3 +214,11 @@ def test_the_password_of_a_proxy_is_known(monkeypatch: pytest.MonkeyPatch) -> No
 
 def in_basic(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def test_each_secret_of_a_list_in_the_environment_is_known_without_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET", "old-one-of-a-list, new-one-of-a-list")
+
+    assert redact_known("old-one-of-a-list; new-one-of-a-list.") == "***; ***."

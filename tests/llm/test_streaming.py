@@ -1,9 +1,11 @@
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -579,3 +581,37 @@ async def test_no_secret_is_in_a_streams_error_or_the_log(
     for secret in ("AIzaSECRET0001", "sk-SECRET", KEY):
         assert secret not in str(raised.value) + caplog.text
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+async def test_others_have_their_turn_while_a_fast_model_writes() -> None:
+    pieces = [{"index": 0, "delta": {"content": f"{place} "}} for place in range(200)]
+    pieces.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    told = [
+        {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [one]}
+        for one in pieces
+    ]
+    body = "".join(f"data: {json.dumps(one)}\n\n" for one in told) + "data: [DONE]\n\n"
+
+    async def at_once(request: Request) -> Response:
+        return Response(body, media_type="text/event-stream")
+
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turns_at: list[int] = []
+    app = Starlette(routes=[Route("/v1/chat/completions", at_once, methods=["POST"])])
+    with serving(app) as url:
+        settings = settings_of(llm_base_url=f"{url}/v1", llm_api_key=KEY, llm_model="m")
+        running = asyncio.create_task(another())
+        reply = await ask(settings, on_text=lambda _: turns_at.append(turns))
+        running.cancel()
+    await chat.close()
+
+    assert reply.text == "".join(f"{place} " for place in range(200))
+    assert len(turns_at) == 200
+    assert all(later > earlier for earlier, later in pairwise(turns_at))

@@ -182,7 +182,11 @@ def test_an_odd_message_closes_the_socket_with_4400_and_no_traceback(
     ],
 )
 def test_a_socket_needs_the_token(
-    schema: Schema, headers: dict[str, str], payload: dict[str, object], accepted: bool
+    schema: Schema,
+    headers: dict[str, str],
+    payload: dict[str, object],
+    accepted: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     client = TestClient(mounted(View(schema, token="t0ken")))
 
@@ -194,6 +198,9 @@ def test_a_socket_needs_the_token(
         assert json.loads(answer["text"]) == {"type": "connection_ack"}
     else:
         assert (answer["type"], answer["code"]) == ("websocket.close", 4403)
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    refused = "a socket without the API_TOKEN was refused (None)"
+    assert told == ([] if accepted else [refused])
 
 
 async def test_a_client_that_stops_reading_is_closed(schema: Schema, made: Calls) -> None:

@@ -240,7 +240,7 @@ def test_a_job_that_kills_its_worker_ends_as_failed_and_others_go_on(
 def test_a_worker_that_is_asked_to_stop_hands_its_runs_to_the_next(
     make_system: MakeSystem,
 ) -> None:
-    with make_system() as system:
+    with make_system(LEASE_SECONDS="300") as system:
         system.start_web()
         system.start("scheduler")
         system.one_task()
@@ -251,7 +251,7 @@ def test_a_worker_that_is_asked_to_stop_hands_its_runs_to_the_next(
 
         system.stop(leaving)
         system.start("worker")
-        done = system.finished(execution_id, seconds=20)  # well before any lease is over
+        done = system.finished(execution_id, seconds=100)  # well before any lease is over
 
         assert (leaving.returncode, done["status"]) == (0, "succeeded")
         assert comments(system) == ["Handed on."]

@@ -24,6 +24,7 @@ from tests.e2e.system import System
 pytestmark = pytest.mark.slow
 
 EXAMPLES: Final = 4
+LONGEST: Final = 60  # seconds: the first chat starts a process, which loads much
 CHECKS: Final[list[Any]] = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -69,7 +70,7 @@ def _try(operation: Any, told: Counter[int]) -> None:
         def valid(data: st.DataObject, case: Any) -> None:
             for name in case.path_parameters:
                 case.path_parameters[name] = data.draw(ids)
-            answer = case.call_and_validate(session=session, checks=CHECKS)
+            answer = case.call_and_validate(session=session, checks=CHECKS, timeout=LONGEST)
             told[answer.status_code] += 1
             if answer.status_code == 400:
                 assert REFUSED_ALL_THE_SAME.search(answer.text), (answer.text, case.body)
@@ -77,7 +78,7 @@ def _try(operation: Any, told: Counter[int]) -> None:
         @bounded(EXAMPLES)
         @given(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
         def invalid(case: Any) -> None:
-            answer = case.call(session=session)
+            answer = case.call(session=session, timeout=LONGEST)
             # 413 is no refusal to schemathesis, which also makes texts beyond their maxLength.
             more = [] if answer.status_code == 413 else [checks.negative_data_rejection]
             case.validate_response(answer, checks=[*CHECKS, *more])

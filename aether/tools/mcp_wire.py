@@ -14,7 +14,7 @@ from aether import __version__
 from aether.clock import now
 from aether.errors import UpstreamError
 from aether.http_answers import retry_after
-from aether.reach import JudgingBackend, Reach, proxy_for
+from aether.reach import JudgingBackend, Reach, port_of, proxy_for
 from aether.tools.mcp_text import Mender
 
 CONNECT_SECONDS: Final = 5.0
@@ -121,7 +121,8 @@ def _transport(wire: Wire) -> Any:
         def __init__(self) -> None:
             home = httpx2.URL(wire.url)
             tls = _tls() if home.scheme == "https" else None
-            proxy = proxy_for(home.scheme, home.host) if wire.reach.names(home.host) else None
+            is_named = wire.reach.names(home.host, port_of(home.scheme, home.port))
+            proxy = proxy_for(home.scheme, home.host) if is_named else None
             super().__init__(verify=tls or False, trust_env=False, proxy=proxy)
             if proxy is None:
                 self._pool = _pool(self._pool, wire.reach, tls, httpcore2)

@@ -6,6 +6,7 @@ A setting whose value cannot be read stops the start with a message that names i
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,6 +18,9 @@ from aether.errors import NotConfiguredError
 from aether.prices import ModelPrice, read_prices
 from aether.vocabulary import OutputAct, SourceName
 
+ALLOWED_HOST: Final = re.compile(
+    r"(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+)
 LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 
 
@@ -40,6 +44,40 @@ def _is_origin(text: str) -> bool:
     rest = (parts.path.removeprefix("/"), parts.query, parts.fragment)
     whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
     return whole and not any(rest)
+
+
+def allowed_host(text: str) -> tuple[str, int | None]:
+    """The host, address or network that an entry of OUTBOUND_ALLOW is, and its port if it has one.
+
+    Raises:
+        ValueError: it is none of these, and would let nothing through.
+    """
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ipaddress.ip_network(bare, strict=False)
+    except ValueError:
+        found = ALLOWED_HOST.fullmatch(text)
+    else:
+        return bare.lower(), None
+    host = (found["host"].strip("[]").rstrip(".") if found else "").lower()
+    port = int(found["port"]) if found and found["port"] else None
+    if not _is_host(host) or (port is not None and not 1 <= port <= 65535):
+        raise ValueError(
+            f"{text!r} is no host, address or network; such as mcp-server, mcp-server:8080, "
+            "10.1.2.3 or 10.0.0.0/8"
+        )
+    return host, port
+
+
+def _is_host(name: str) -> bool:
+    try:
+        if ":" in name:
+            ipaddress.ip_address(name)
+        elif name.rpartition(".")[2].isdigit():
+            socket.inet_aton(name)  # 127.1 is an address, 10.0.0.256 is nothing
+    except (OSError, ValueError):
+        return False
+    return bool(name)
 
 
 def _default_home() -> Path:
@@ -92,7 +130,9 @@ class Settings(BaseModel):
         "quick_actions, images (comma-separated), or all. Absent: none of it.",
     )
     outbound_allow: tuple[str, ...] = Field(
-        (), description="Private hosts and networks that MCP servers and integrations may reach."
+        (),
+        description="Private hosts that MCP servers and integrations may reach, comma-separated: "
+        "mcp-server, mcp-server:8080, 10.1.2.3, 10.0.0.0/8.",
     )
 
     llm_base_url: str | None = Field(
@@ -245,6 +285,13 @@ class Settings(BaseModel):
                     "usual one, such as http://localhost:5173"
                 )
         return tuple(one.rstrip("/").lower() for one in value)
+
+    @field_validator("outbound_allow")
+    @classmethod
+    def _allowed_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            allowed_host(one)
+        return value
 
     @field_validator("encryption_key")
     @classmethod

@@ -19,7 +19,7 @@ from aether.errors import InvalidInputError, UpstreamError
 from aether.http_answers import Answer, Fetched, Limit, next_page, read_limit, retry_after
 from aether.http_call import REDIRECTS, Call, Redact, origin, same_origin
 from aether.outbound import HostGate, writes_a_minute
-from aether.reach import JudgingBackend, Reach, proxy_for
+from aether.reach import JudgingBackend, Reach, port_of, proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,8 @@ class HttpClients:
         if client is None:
             tls = self._tls if url.scheme == "https" else None
             proxy = proxy_for(url.scheme, url.host)
-            is_judged = reach is not None and not (proxy and reach.names(url.host))
+            port = port_of(url.scheme, url.port)
+            is_judged = reach is not None and not (proxy and reach.names(url.host, port))
             client = httpx.AsyncClient(
                 transport=_Judged(reach, tls) if reach is not None and is_judged else None,
                 proxy=None if is_judged else proxy,

@@ -10,11 +10,12 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from aether.config import Settings, is_loopback
+from aether.config import Settings, allowed_host, is_loopback
 from aether.errors import UpstreamError
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Reach:
 
     Public addresses are always within reach. A host that is named there may also be at a private
     or loopback address, but at a link-local one, where clouds keep their secrets, only when the
-    address itself is named, alone or in a network.
+    address itself is named, alone or in a network. An entry with a port is for that port only.
     """
 
     allowed: tuple[str, ...] = ()
@@ -52,21 +53,20 @@ class Reach:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """As the environment says."""
-        told = (*settings.outbound_allow, *_hosts_of_environment(settings))
-        return cls(tuple(one.strip("[]").rstrip(".").lower() for one in told))
+        return cls((*settings.outbound_allow, *_hosts_of_environment(settings)))
 
-    def names(self, host: str) -> bool:
-        """Whether this very host is allowed by its name, or by its address."""
+    def names(self, host: str, port: int) -> bool:
+        """Whether this very host is allowed by its name, or by its address, at this port."""
         address = address_of(host)
-        return _plain(host) in self.allowed or (
-            address is not None and self._names_address(address)
+        return self._names_host(host, port) or (
+            address is not None and self._names_address(address, port)
         )
 
-    def allows(self, host: str, address: Address) -> bool:
-        """Whether a connection to ``host`` may go to ``address``."""
-        if not is_inner(address) or self._names_address(address):
+    def allows(self, host: str, address: Address, port: int) -> bool:
+        """Whether a connection to ``host`` may go to ``address`` at this port."""
+        if not is_inner(address) or self._names_address(address, port):
             return True
-        return _plain(host) in self.allowed and not _is_guarded(address)
+        return self._names_host(host, port) and not _is_guarded(address)
 
     async def judged(self, host: str, port: int, resolve: Resolve) -> list[str]:
         """The addresses of ``host``, once each of them may be connected to.
@@ -81,7 +81,7 @@ class Reach:
             raise OSError(f"{host} has no address")
         for one in told[:MOST_ADDRESSES]:
             address = address_of(one)
-            if address is None or not self.allows(host, address):
+            if address is None or not self.allows(host, address, port):
                 log.warning("%s leads to %s, an inner address: not connected", host, one)
                 raise UpstreamError(
                     f"{host} leads to an inner address; OUTBOUND_ALLOW can allow it",
@@ -89,8 +89,15 @@ class Reach:
                 )
         return told[:MOST_ADDRESSES]
 
-    def _names_address(self, address: Address) -> bool:
-        return any(address in network for network in _networks(self.allowed))
+    def _names_host(self, host: str, port: int) -> bool:
+        return _plain(host) in self._at(port)
+
+    def _names_address(self, address: Address, port: int) -> bool:
+        return any(address in network for network in _networks(self._at(port)))
+
+    def _at(self, port: int) -> list[str]:
+        """What is allowed at this port."""
+        return [name for name, only in _entries(self.allowed) if only in {None, port}]
 
 
 def address_of(host: str) -> Address | None:
@@ -109,6 +116,11 @@ def address_of(host: str) -> Address | None:
     if isinstance(found, ipaddress.IPv4Address):
         return found
     return found.ipv4_mapped or found.sixtofour or _last_bits(found) or found
+
+
+def port_of(scheme: str, port: int | None) -> int:
+    """The port that an address leads to, whether or not it tells one."""
+    return port or (443 if scheme == "https" else 80)
 
 
 def is_inner(address: Address) -> bool:
@@ -224,6 +236,19 @@ def _is_guarded(address: Address) -> bool:
     return str(address) in METADATA or address.is_link_local or address.is_multicast
 
 
+@lru_cache(maxsize=64)
+def _entries(told: tuple[str, ...]) -> tuple[tuple[str, int | None], ...]:
+    """Of each entry its host or network, and the only port that it is for."""
+    return tuple(map(_entry, told))
+
+
+def _entry(told: str) -> tuple[str, int | None]:
+    try:
+        return allowed_host(told)
+    except ValueError:  # of a platform's address, whose host is taken as it is
+        return _plain(told), None
+
+
 def _networks(told: Iterable[str]) -> Iterator[Any]:
     for one in told:
         try:
@@ -239,5 +264,5 @@ def _hosts_of_environment(settings: Settings) -> Iterator[str]:
         settings.jira_url,
         settings.plane_url,
     ):
-        if url:
-            yield urlsplit(url).hostname or ""
+        if url and (host := urlsplit(url).hostname):
+            yield host

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aether.config import Settings, is_loopback
 from aether.errors import InvalidInputError
-from aether.reach import Reach, address_of
+from aether.reach import Reach, address_of, port_of
 
 _PLAIN_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
@@ -31,8 +31,9 @@ def check_reach(settings: Settings, url: str, *, field: str) -> None:
     if not _PLAIN_HOST.fullmatch(host):
         raise InvalidInputError(field, "its host must be letters, digits, '.' and '-', or an IP")
     reach, address = Reach.of(settings), address_of(host)
-    is_allowed = reach.names(host) or not is_loopback(host)
+    port = port_of(parts.scheme, parts.port)
+    is_allowed = reach.names(host, port) or not is_loopback(host)
     if address is not None:
-        is_allowed = reach.allows(host, address)
+        is_allowed = reach.allows(host, address, port)
     if not is_allowed:
         raise InvalidInputError(field, f"{host} is an inner address; OUTBOUND_ALLOW can allow it")

@@ -1,21 +1,25 @@
 """Approvals: what waits for a person; approve it, change it, or refuse it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import StringConstraints
 from pydantic.types import Strict
 
+from aether.db import row
 from aether.engine import approvals as stage
 from aether.engine.arguments import BadArgumentsError, read_arguments
 from aether.engine.runtime import runtime
 from aether.errors import InvalidInputError, NotFoundError
 from aether.models import Approval, ToolDefinition
 from aether.rendering import is_blank
+from aether.sources import get as get_source
 from aether.vocabulary import ApprovalKind, ApprovalStatus
 from resolvers.fields import Input, JsonObject, Name, Page, Positive, Reference, RowId, Text
 from resolvers.rows import LARGEST_LOG_ID, PageOf, criteria, find, page, pages
 
 Status = Annotated[ApprovalStatus, Strict(strict=False)]
+BESIDE_A_TEXT: Final = 100
+"""Characters of a comment that are no text's: our marker, and the lines before it."""
 Reason = Annotated[str, StringConstraints(max_length=2_000)]
 
 
@@ -65,7 +69,7 @@ async def approve(id: int, told: Approving) -> Approval:
     Raises:
         NotFoundError: no approval has this id.
         InvalidInputError: the arguments are not what the tool takes, or it is no tool call; the
-            text is blank, or it is no answer.
+            text is blank or longer than the platform takes, or it is no answer.
         ConflictError: it is not pending any more.
     """
     approval = await get_approval(id)
@@ -73,8 +77,8 @@ async def approve(id: int, told: Approving) -> Approval:
         await _check(approval, told.arguments)
     if told.text is not None and approval.kind is not ApprovalKind.ANSWER:
         raise InvalidInputError("text", "is for answers; a tool call has arguments")
-    if told.text is not None and is_blank(told.text):
-        raise InvalidInputError("text", "must hold something to read")
+    if told.text is not None:
+        await _check_text(approval, told.text)
     is_changed = told.arguments is not None or told.text is not None
     status = ApprovalStatus.CHANGED if is_changed else ApprovalStatus.APPROVED
     await stage.decide(runtime(), id, status, arguments=told.arguments, text=told.text, by=told.by)
@@ -94,6 +98,17 @@ async def refuse(id: int, told: Refusing) -> Approval:
         runtime(), id, ApprovalStatus.REFUSED, reason=told.reason or None, by=told.by
     )
     return await get_approval(id)
+
+
+async def _check_text(approval: Approval, text: str) -> None:
+    if is_blank(text):
+        raise InvalidInputError("text", "must hold something to read")
+    found = await row("SELECT source FROM task_execution WHERE id = $1", approval.execution_id)
+    platform = get_source(found["source"]) if found is not None else None
+    if platform is not None:
+        longest = platform.max_comment_characters - BESIDE_A_TEXT
+        if len(text) > longest:  # it would be cut, and whoever wrote it would not be told
+            raise InvalidInputError("text", f"must have at most {longest} characters there")
 
 
 async def _check(approval: Approval, arguments: JsonObject) -> None:

@@ -20,7 +20,6 @@ from resolvers.fields import Input, Positive
 from resolvers.rows import lock
 
 CATEGORY: Final = "mcp"
-GONE: Final = "its MCP server no longer offers it"
 AT_ONCE: Final = 8
 MOST_ERROR_CHARACTERS: Final = 1_000
 
@@ -58,7 +57,8 @@ async def discover_mcp_tools(wanted: DiscoveryOf) -> Discovered:
     """Ask one server, or all that are enabled, and register what they offer.
 
     A tool is new, and confirmed by that; or as it was confirmed; or changed, and kept as
-    ``pending`` until somebody confirms it; or gone, and unavailable until it is back.
+    ``pending`` until somebody confirms it; or missing, and unavailable until it is back: gone,
+    told so that it cannot be offered, or beyond the most tools of a server.
 
     Raises:
         InvalidInputError: the server does not exist.
@@ -138,6 +138,8 @@ async def _discover(server: McpServer) -> Discovered:
         name: getattr(server, name)
         for name in ("id", "name", "url", "transport", job.HEADERS_COLUMN)
     }
+    registered = ToolDefinition.filter(mcp_server_id=server.id)
+    asked["known"] = await registered.values_list("mcp_tool_name", flat=True)
     try:
         told = await _ask(asked)
     except AetherError as error:
@@ -171,6 +173,7 @@ class _Changes:
     changed: list[str] = field(default_factory=list)
     returned: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # why, though the server has it
 
 
 async def _register(asked: McpServer, told: Mapping[str, Any]) -> Discovered:
@@ -195,8 +198,8 @@ async def _register(asked: McpServer, told: Mapping[str, Any]) -> Discovered:
                 if tool.pending is not None:
                     found.errors.append(_waits(server, tool_id, name))
             found.tools.append(name)
-        for tool in known.values():
-            await _miss(tool, changes)
+        for told_name, tool in known.items():
+            await _miss(tool, told["missing"].get(told_name), changes)
         server.update_from_dict({"endpoint": told["url"], "error": None, "discovered_at": now()})
         await server.save(update_fields=["endpoint", "error", "discovered_at"])
         await audit.record(
@@ -260,10 +263,15 @@ async def _compare(tool: ToolDefinition, definition: Mapping[str, Any], changes:
     await _save(tool, columns)
 
 
-async def _miss(tool: ToolDefinition, changes: _Changes) -> None:
-    if not tool.unavailable_reason:
+async def _miss(tool: ToolDefinition, why: str | None, changes: _Changes) -> None:
+    """``why`` it cannot be offered now; None: it was registered while the server was asked."""
+    if why is None or why == tool.unavailable_reason:
+        return
+    if why != job.GONE:
+        changes.missing[tool.name] = why
+    elif not tool.unavailable_reason:
         changes.gone.append(tool.name)
-        await _save(tool, {"unavailable_reason": GONE})
+    await _save(tool, {"unavailable_reason": why})
 
 
 async def _save(tool: ToolDefinition, columns: Mapping[str, Any]) -> None:

@@ -13,9 +13,10 @@ from schema.context import FreshLoaders
 from schema.errors import finish_errors
 from schema.executor import FastExecutor
 from schema.limits import RequestLimits
+from schema.literals import NamedLiterals
 from schema.scalars import SCALARS
 
-EXTENSIONS: Final = (RequestLimits, FreshLoaders, DocumentCache)
+EXTENSIONS: Final = (RequestLimits, NamedLiterals, FreshLoaders, DocumentCache)
 
 
 class Schema(strawberry.Schema):

@@ -1,10 +1,15 @@
-"""Text that PostgreSQL cannot store: NUL, lone surrogates. Found before anything runs."""
+"""Text that PostgreSQL cannot store, numbers that Python does not read: found before all else."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import orjson
-from graphql import DocumentNode, Node, StringValueNode
+from graphql import DocumentNode, IntValueNode, Node, StringValueNode
 from graphql.language import Visitor, visit
+
+MOST_DIGITS: Final = 300
+"""No number here has as many; int() refuses more than 4,300, and that would look like a bug."""
+LONG_NUMBER: Final = re.compile(rf"[0-9]{{{MOST_DIGITS + 1}}}")
 
 
 def text_problem(value: Any, name: str) -> str | None:
@@ -49,8 +54,8 @@ def _unfit(text: str) -> str | None:
     return None
 
 
-class _Texts(Visitor):
-    """Finds string literals that cannot be stored."""
+class _Literals(Visitor):
+    """Finds string literals that cannot be stored, and numbers of more digits than Python reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,16 +64,23 @@ class _Texts(Visitor):
     def enter_string_value(
         self, node: StringValueNode, _key: Any, parent: Node | None, *_: Any
     ) -> None:
-        problem = _unfit(node.value)
+        self._note(parent, "text", _unfit(node.value))
+
+    def enter_int_value(self, node: IntValueNode, _key: Any, parent: Node | None, *_: Any) -> None:
+        if len(node.value) > MOST_DIGITS:
+            self._note(parent, "number", "has too many digits")
+
+    def _note(self, parent: Node | None, kind: str, problem: str | None) -> None:
         if problem:
             named = getattr(parent, "name", None)
-            self.problem = f"{named.value if named else 'text'}: {problem}"
+            self.problem = f"{named.value if named else kind}: {problem}"
 
 
 def literal_problem(query: str, document: DocumentNode) -> str | None:
-    """The same for the string literals of a document."""
-    if "\0" not in query and "\\" not in query:
-        return None  # only an escape, or NUL itself, can make such a text
-    texts = _Texts()
-    visit(document, texts)
-    return texts.problem
+    """The same for the string literals of a document, and of a number that is far too long."""
+    # Only an escape, or NUL itself, can make such a text.
+    if "\0" not in query and "\\" not in query and not LONG_NUMBER.search(query):
+        return None
+    literals = _Literals()
+    visit(document, literals)
+    return literals.problem

@@ -20,7 +20,7 @@ class ToolDefinition(Model):
     fingerprint = fields.CharField(64, null=True)  # hash of what was confirmed
     confirmed = fields.JSONField[dict[str, object] | None](null=True)  # as the server told it then
     pending = fields.JSONField[dict[str, object] | None](null=True)  # as it tells it since
-    unavailable_reason = fields.TextField(null=True)  # the server no longer offers it
+    unavailable_reason = fields.TextField(null=True)  # why it is not offered now
     # a person sees each call first
     requires_approval = fields.BooleanField(default=False, db_default=False)
     enabled = fields.BooleanField(default=True)

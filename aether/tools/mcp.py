@@ -8,10 +8,11 @@ bounds a handshake or the size of an answer.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cache
+from time import monotonic
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ LIST_SECONDS: Final = 15.0
 CALL_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 1.0
 MOST_TOOLS: Final = 500
+LOOKED_THROUGH: Final = 4  # times as many, for those that are known
 MOST_PAGES: Final = 500  # a page may hold one tool; the seconds bound them, too
 USUAL_PATHS: Final[Mapping[Kind, str]] = {Kind.STREAMABLE_HTTP: "/mcp", Kind.SSE: "/sse"}
 """Where servers listen that are given as a host alone; asked before the host's root."""
@@ -84,16 +86,21 @@ class McpEndpoint:
 class ToolsTold:
     """The tools of a server as it tells them, in the protocol's words; ``url`` answered.
 
-    ``is_cut``: there are more.
+    ``left_out`` has the names of those beyond the bound; ``is_cut``: there are more, unread.
     """
 
     url: str
     tools: Sequence[Mapping[str, Any]]
+    left_out: frozenset[str] = frozenset()
     is_cut: bool = False
 
 
-async def list_tools(endpoint: McpEndpoint, reach: Reach) -> ToolsTold:
-    """Every tool that the server offers, at most 500.
+async def list_tools(
+    endpoint: McpEndpoint, reach: Reach, known: Set[str] = frozenset()
+) -> ToolsTold:
+    """Every tool that the server offers, at most 500: those whose names are ``known`` first.
+
+    Where one of these is not among the first 500, the list is read on, within bounds.
 
     Raises:
         UpstreamError: it cannot be reached, refuses us, is too slow, or speaks otherwise.
@@ -101,20 +108,29 @@ async def list_tools(endpoint: McpEndpoint, reach: Reach) -> ToolsTold:
 
     async def work(client: Any) -> tuple[list[dict[str, Any]], bool]:
         found: list[dict[str, Any]] = []
+        missed, size, started = set(known), 0, monotonic()
         cursor, seen = None, set()
         for _ in range(MOST_PAGES):
             page = await client.list_tools(cursor=cursor)
             found += [one.model_dump(mode="json", by_alias=True) for one in page.tools]
+            missed -= {one.name for one in page.tools}
+            size += len(page.model_dump_json())
             cursor = page.next_cursor
             if cursor is None or cursor in seen:
-                return found[:MOST_TOOLS], len(found) > MOST_TOOLS
-            if len(found) >= MOST_TOOLS:
+                return found, False
+            is_long = size > mcp_wire.MAX_BYTES // 2 or monotonic() - started > LIST_SECONDS / 2
+            if len(found) >= (
+                MOST_TOOLS * LOOKED_THROUGH if missed and not is_long else MOST_TOOLS
+            ):
                 break
             seen.add(cursor)
-        return found[:MOST_TOOLS], True
+        return found, True
 
-    url, (tools, is_cut) = await _anywhere(endpoint, reach, LIST_SECONDS, work)
-    return ToolsTold(url=url, tools=tools, is_cut=is_cut)
+    url, (told, is_cut) = await _anywhere(endpoint, reach, LIST_SECONDS, work)
+    told = sorted(told, key=lambda one: one["name"] not in known)
+    kept, others = told[:MOST_TOOLS], told[MOST_TOOLS:]
+    left_out = frozenset(str(one["name"]) for one in others)
+    return ToolsTold(url=url, tools=kept, left_out=left_out, is_cut=is_cut)
 
 
 async def call_tool(

@@ -37,6 +37,9 @@ HEADERS_COLUMN: Final = "headers_encrypted"
 RECONNECT_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
 QUICK_SECONDS: Final = 5.0
+GONE: Final = "its MCP server no longer offers it"
+BEYOND: Final = "its MCP server has more than {most} tools, and it is beyond those that are taken"
+UNFIT: Final = "its MCP server offers it as it cannot be taken"
 MAY_HAVE_HAPPENED: Final = (
     "It may have been carried out: nobody knows. Do not simply call it again; look first whether "
     "it was."
@@ -104,24 +107,26 @@ def open_headers(vault: Vault, id: int, sealed: str | None) -> dict[str, str]:
 async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any]:
     """Ask one server for its tools; JSON in and out, so that another process can do it.
 
-    ``told``: ``id``, ``name``, ``url``, ``transport`` and ``headers_encrypted`` of its row. Gives
-    the ``url`` that answered, ``tools`` as ``definition`` makes them, and ``errors``, one text for
-    each tool that cannot be offered.
+    ``told``: ``id``, ``name``, ``url``, ``transport`` and ``headers_encrypted`` of its row, and
+    ``known``, what it calls the tools that are registered. Gives the ``url`` that answered,
+    ``tools`` as ``definition`` makes them, ``errors``, one text for each tool that cannot be
+    offered, and ``missing``: of each known tool that is not among ``tools``, why.
 
     Raises:
         UpstreamError: the server failed; the text names it.
         NotConfiguredError: its headers cannot be decrypted.
     """
-    endpoint = endpoint_of(settings, told)
+    endpoint, known = endpoint_of(settings, told), frozenset(told["known"])
     try:
-        found = await mcp.list_tools(endpoint, Reach.of(settings))
+        found = await mcp.list_tools(endpoint, Reach.of(settings), known)
     except UpstreamError as error:
         raise UpstreamError(
             redact(str(error), settings), status=error.status, retryable=error.retryable
         ) from None
     tools: dict[str, dict[str, Any]] = {}
-    errors = []
-    if found.is_cut:
+    errors: list[str] = []
+    unfit: dict[Any, str] = {}
+    if found.left_out or found.is_cut:
         most = f"has more than {mcp.MOST_TOOLS} tools; the others are left out"
         errors.append(f"MCP server {quoted(endpoint.name)}: {most}")
     mask = Mask(settings)
@@ -139,7 +144,16 @@ async def discover(settings: Settings, told: Mapping[str, Any]) -> dict[str, Any
             reason = str(error) if isinstance(error, ValueError) else "it cannot be read"
             text = f"MCP server {quoted(endpoint.name)}: tool {quoted(str(one.get('name')))}: "
             errors.append(redact(endpoint.redact(text + reason), settings))
-    return {"url": found.url, "tools": list(tools.values()), "errors": errors}
+            unfit[one.get("name")] = redact(endpoint.redact(reason), settings)
+
+    def why(name: str) -> str:
+        if name in unfit:
+            return f"{UNFIT}: {unfit[name]}"
+        is_beyond = name in found.left_out or found.is_cut
+        return BEYOND.format(most=mcp.MOST_TOOLS) if is_beyond else GONE
+
+    missing = {name: why(name) for name in known - tools.keys()}
+    return {"url": found.url, "tools": list(tools.values()), "errors": errors, "missing": missing}
 
 
 async def serving(agent_id: str | None) -> list[ServedTool]:

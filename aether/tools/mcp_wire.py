@@ -14,7 +14,8 @@ from aether import __version__
 from aether.clock import now
 from aether.errors import UpstreamError
 from aether.http_answers import retry_after
-from aether.reach import JudgingBackend, Reach, proxy_for
+from aether.reach import JudgingBackend, Reach, port_of, proxy_for
+from aether.tools.mcp_endpoint import EndpointEvent, leads_away
 from aether.tools.mcp_text import Mender
 
 CONNECT_SECONDS: Final = 5.0
@@ -71,6 +72,18 @@ class Wire:
             self.fail(f"its answer is over {MAX_BYTES // 1024 // 1024} MB", retryable=False)
             raise UpstreamError("too large", retryable=False)
 
+    def check_endpoint(self, told: str | None) -> None:
+        """Judge where the server wants to be written to, if it says so.
+
+        Raises:
+            UpstreamError: it is at another server.
+        """
+        if told is not None and leads_away(self.url, told):
+            self.fail(
+                "wants to be written to at another address, which is not followed", retryable=False
+            )
+            raise UpstreamError("elsewhere", retryable=False)
+
 
 def client(wire: Wire, headers: Mapping[str, str]) -> Any:
     """An ``httpx2.AsyncClient`` that sends ``headers`` to this server alone."""
@@ -104,13 +117,16 @@ def _transport(wire: Wire) -> Any:
     import httpx2
 
     class Counted(httpx2.AsyncByteStream):
-        def __init__(self, inner: Any) -> None:
+        def __init__(self, inner: Any, *, is_heard: bool) -> None:
             self._inner = inner
+            self._endpoint = EndpointEvent() if is_heard else None
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             mender = Mender()
             async for part in self._inner:
                 wire.count(part)
+                if self._endpoint is not None:
+                    wire.check_endpoint(self._endpoint.feed(part))
                 yield mender.feed(part)
             yield mender.end()
 
@@ -121,7 +137,8 @@ def _transport(wire: Wire) -> Any:
         def __init__(self) -> None:
             home = httpx2.URL(wire.url)
             tls = _tls() if home.scheme == "https" else None
-            proxy = proxy_for(home.scheme, home.host) if wire.reach.names(home.host) else None
+            is_named = wire.reach.names(home.host, port_of(home.scheme, home.port))
+            proxy = proxy_for(home.scheme, home.host) if is_named else None
             super().__init__(verify=tls or False, trust_env=False, proxy=proxy)
             if proxy is None:
                 self._pool = _pool(self._pool, wire.reach, tls, httpcore2)
@@ -131,7 +148,7 @@ def _transport(wire: Wire) -> Any:
             return httpx2.Response(
                 response.status_code,
                 headers=response.headers,
-                stream=Counted(response.stream),
+                stream=Counted(response.stream, is_heard=wire.listens and request.method == "GET"),
                 extensions=response.extensions,
             )
 

@@ -27,6 +27,30 @@ def test_front_ends_are_kept_as_browsers_write_them() -> None:
     assert settings.frontend_origins == ("https://front.example", "http://localhost:5173")
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["http://mcp-server", "mcp-server/mcp", "http://mcp-server:8080/mcp", "mcp-server:", ":8080",
+     "mcp-server:0", "mcp-server:65536", "mcp-server:http", "a:1:2", "*.lan", "*", "10.0.0.0/33",
+     "10.0.0.256", "10.0.0.1-10.0.0.9", "10.0.0.0/8:80", "[::1", "[::g]:80", "me@mcp-server",
+     "one two", "a;b", ".lan", "fine,http://mcp-server"],
+)  # fmt: skip
+def test_what_would_let_nothing_through_is_refused_by_its_setting(value: str) -> None:
+    with pytest.raises(NotConfiguredError) as refused:
+        told("OUTBOUND_ALLOW", value)
+
+    [bad] = [one for one in value.split(",") if one != "fine"]
+    assert str(refused.value) == (
+        f"OUTBOUND_ALLOW: {bad!r} is no host, address or network; such as mcp-server, "
+        "mcp-server:8080, 10.1.2.3 or 10.0.0.0/8"
+    )
+
+
+def test_hosts_addresses_networks_and_ports_are_let_through() -> None:
+    value = "mcp-server, Mcp_Server.lan.:8080,10.0.0.0/8,10.1.2.3/8,127.1,::1,[::1],[::1]:80,0x7f.1"
+
+    assert told("OUTBOUND_ALLOW", value).outbound_allow == tuple(value.replace(" ", "").split(","))
+
+
 def test_every_front_end_needs_a_token_before_anything_starts() -> None:
     with pytest.raises(NotConfiguredError, match=r"^FRONTEND_ORIGINS: \* needs API_TOKEN$"):
         told("FRONTEND_ORIGINS", "*").check_exposure()

@@ -26,11 +26,11 @@ from tests.core.fakes import FakeTime, Platform
 PUBLIC = "93.184.215.14"
 
 
-async def resolved(reach: Reach, host: str, *addresses: str) -> list[str]:
+async def resolved(reach: Reach, host: str, *addresses: str, port: int = 80) -> list[str]:
     async def resolve(_host: str, _port: int) -> Sequence[str]:
         return addresses
 
-    return await reach.judged(host, 80, resolve)
+    return await reach.judged(host, port, resolve)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,42 @@ async def test_the_operator_lets_hosts_and_networks_through(
     else:
         with pytest.raises(UpstreamError, match="OUTBOUND_ALLOW"):
             await resolved(reach, host, address)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "address"),
+    [
+        ("mcp-server:8080", "mcp-server", "172.18.0.5"),
+        ("Mcp_Server.:8080", "mcp_server", "172.18.0.5"),
+        ("172.18.0.5:8080", "anything", "172.18.0.5"),
+        ("[fc00::9]:8080", "anything", "fc00::9"),
+        ("127.1:8080", "127.1", "127.0.0.1"),
+    ],
+)
+async def test_an_entry_with_a_port_lets_through_at_that_port_only(
+    allowed: str, host: str, address: str
+) -> None:
+    reach = Reach.of(Settings.from_environment({"OUTBOUND_ALLOW": f"other, {allowed}"}))
+
+    assert await resolved(reach, host, address, port=8080) == [address]
+    for port in (80, 8081):
+        with pytest.raises(UpstreamError, match="OUTBOUND_ALLOW"):
+            await resolved(reach, host, address, port=port)
+
+
+async def test_a_named_port_opens_no_guarded_address() -> None:
+    reach = Reach.of(Settings.from_environment({"OUTBOUND_ALLOW": "mcp-server:80"}))
+
+    with pytest.raises(UpstreamError, match="OUTBOUND_ALLOW"):
+        await resolved(reach, "mcp-server", "169.254.169.254")
+
+
+@pytest.mark.parametrize("told", ["bücher.lan", "gitlab_lan", "[fc00::9]"])
+async def test_a_platforms_host_is_taken_at_any_port_as_it_is_spelled(told: str) -> None:
+    reach = Reach.of(Settings.from_environment({"GITLAB_URL": f"http://{told}:8929"}))
+
+    for port in (80, 8929):
+        assert await resolved(reach, told, "fc00::9", port=port) == ["fc00::9"]
 
 
 async def test_hosts_that_the_environment_names_are_within_reach_by_themselves() -> None:

@@ -328,6 +328,23 @@ async def test_an_address_beside_the_allowed_network_is_refused(
     assert refused.startswith("base_url: 192.168.0.1 is an inner address")
 
 
+async def test_an_allowed_port_is_no_other_port(door: Door, configure: Configure) -> None:
+    configure(OUTBOUND_ALLOW="10.0.0.1:8080,localhost:443")
+    at = [
+        {"name": url, "base_url": url} for url in ("http://10.0.0.1:8080/api", "https://localhost")
+    ]
+    beside = [{"base_url": url} for url in ("http://10.0.0.1", "http://localhost")]
+
+    taken = [await door.post("/api/integrations", SENT | one) for one in at]
+    refused = [await door.refused("POST", "/api/integrations", SENT | one, 400) for one in beside]
+
+    assert [one["base_url"] for one in taken] == [one["base_url"] for one in at]
+    assert refused == [
+        f"base_url: {host} is an inner address; OUTBOUND_ALLOW can allow it"
+        for host in ("10.0.0.1", "localhost")
+    ]
+
+
 async def test_an_address_is_judged_when_it_changes(door: Door, configure: Configure) -> None:
     configure(OUTBOUND_ALLOW="10.0.0.0/8")
     created = await door.post("/api/integrations", SENT | {"base_url": "http://10.0.0.1"})

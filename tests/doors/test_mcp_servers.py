@@ -566,6 +566,105 @@ async def test_a_tool_that_cannot_be_offered_is_an_error_and_the_others_are_regi
     ]
 
 
+def told(name: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "inputSchema": {"type": "object", **schema}}
+
+
+async def reasons(door: Door) -> dict[str, str | None]:
+    return {
+        one["mcp_tool_name"]: one["unavailable_reason"]
+        for one in await door.get("/api/tools")
+        if one["category"] == "mcp"
+    }
+
+
+async def test_a_known_tool_that_can_be_taken_no_more_is_unavailable_for_that_reason(
+    door: Door, configure: Configure
+) -> None:
+    key = "a-key-of-the-tests-0003"
+    box = ByHand()
+    with box.served():
+        made = await of(box, door, headers={"X-Key": key})
+        question = {"server_id": made["id"]}
+        box.offer(told("search"), told("other"))
+        await door.post(DISCOVER, question, 200)
+        before = await door.get("/api/tools")
+        box.offer(
+            told("search", properties={"a": {"type": "no such"}}),
+            told("other", **{"$ref": f"#/{key}"}),
+        )
+        spoilt = await door.post(DISCOVER, question, 200)
+        first = await reasons(door)
+        box.offer(told("search", title="x" * 50_000))
+        await door.post(DISCOVER, question, 200)
+        second = await reasons(door)
+        box.offer(told("search"), told("other"))
+        await door.post(DISCOVER, question, 200)
+        after = await door.get("/api/tools")
+
+    invalid = "its input schema must be a valid JSON Schema; properties.a.type is not"
+    assert spoilt["tools"] == []
+    assert spoilt["errors"][0] == f'MCP server "Docs": tool "search": {invalid}'
+    how = "its MCP server offers it as it cannot be taken"
+    assert first["search"] == f"{how}: {invalid}"
+    assert (first["other"] or "").startswith(f"{how}: ")
+    assert key not in json.dumps([first, spoilt])
+    assert second == {
+        "search": f"{how}: its input schema is over 50,000 characters",
+        "other": "its MCP server no longer offers it",
+    }
+    assert [without(one) for one in after] == [without(one) for one in before]
+    audited = await details("mcp_server.discovered")
+    assert [(sorted(one.get("missing", {})), one.get("gone")) for one in audited] == [
+        ([], None), (["mcp_docs_other", "mcp_docs_search"], None), (["mcp_docs_search"], None),
+        ([], None),
+    ]  # fmt: skip
+    assert key not in json.dumps(audited)
+
+
+@pytest.mark.parametrize("per_page", [1, 2, 100])
+async def test_known_tools_are_kept_before_new_ones_and_what_is_beyond_is_said_to_be(
+    door: Door, configure: Configure, monkeypatch: pytest.MonkeyPatch, per_page: int
+) -> None:
+    monkeypatch.setattr(mcp, "MOST_TOOLS", 3)
+    offered: list[str] = []
+
+    def page(message: Any) -> Any:
+        start = int((message.get("params") or {}).get("cursor", 0))
+        more = {"nextCursor": str(start + per_page)} if start + per_page < len(offered) else {}
+        return {"tools": [told(one) for one in offered[start : start + per_page]], **more}
+
+    box = ByHand(tools_list=page)
+    with box.served():
+        made = await of(box, door)
+        question = {"server_id": made["id"]}
+
+        async def discovered(*names: str) -> Any:
+            offered[:] = names
+            return await door.post(DISCOVER, question, 200)
+
+        await discovered("a", "b", "c")
+        behind = await discovered("x", "y", "z", "a", "c")  # b is gone, and the list is whole
+        whole = await reasons(door)
+        await discovered("b", "x", "c", "a")
+        await discovered("x", "a", "b", "c", "y")
+        crowded = await reasons(door)
+        far = await discovered(*(f"n{number}" for number in range(12)), "a")
+        beyond = await reasons(door)
+
+    assert sorted(behind["tools"]) == ["mcp_docs_a", "mcp_docs_c", "mcp_docs_x"]
+    assert behind["errors"] == ['MCP server "Docs": has more than 3 tools; the others are left out']
+    gone = "its MCP server no longer offers it"
+    past = "its MCP server has more than 3 tools, and it is beyond those that are taken"
+    assert whole == {"a": None, "b": gone, "c": None, "x": None}
+    assert crowded == {"a": None, "b": None, "c": past, "x": None}
+    if per_page == 100:  # told in one, so that it is known
+        assert "mcp_docs_a" in far["tools"]
+        assert {one: beyond[one] for one in "abcx"} == {"a": None, "b": gone, "c": gone, "x": gone}
+    else:
+        assert {one: beyond[one] for one in "abcx"} == dict.fromkeys("abcx", past)
+
+
 async def test_a_header_that_is_a_word_changes_no_name_and_a_secret_is_in_no_text(
     door: Door, configure: Configure
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from aether.demo.serving import serving
 from aether.errors import UpstreamError
 from aether.tools import mcp
 from aether.tools.mcp import ToolFailedError, call_tool, list_tools
+from aether.tools.mcp_endpoint import EndpointEvent, leads_away
 from aether.tools.mcp_text import Mender
 from tests.mcp.test_client import endpoint
 from tests.mcp.toolbox import (
@@ -23,6 +25,7 @@ from tests.mcp.toolbox import (
     answer,
     dying,
     error,
+    lifespan,
     result,
 )
 
@@ -316,20 +319,72 @@ async def test_a_redirect_within_the_server_is_followed() -> None:
         assert await called(box) == "found"
 
 
-@pytest.mark.parametrize("told", ["{url}/messages", "//{host}/messages", "http:{url}/messages"])
-async def test_an_sse_server_takes_no_key_to_another_server(
-    told: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", ["{url}/messages", "//{host}/messages", "http://[::1/messages"])
+async def test_an_sse_server_takes_no_key_to_another_server_and_that_is_told_at_once(
+    told: str,
 ) -> None:
-    monkeypatch.setattr(mcp, "HANDSHAKE_SECONDS", 2.0)  # the SDK says nothing of it
     elsewhere = Elsewhere()
     with serving(elsewhere) as url:
         place = told.format(url=url, host=url.removeprefix("http://"))
-        event = f"event: endpoint\ndata: {place}\n\n".encode()
-        said = answer(200, event, {"content-type": "text/event-stream"})
-        with serving(said) as own, pytest.raises(UpstreamError):
+        said = kept_open(f": hello\r\n\r\nevent: endpoint\r\ndata: {place}\r\n\r\n".encode())
+        started = monotonic()
+        with serving(said) as own, pytest.raises(UpstreamError) as raised:
             await list_tools(endpoint(f"{own}/sse", SSE, **{"X-Key": KEY}), LOOPBACK)
 
+    assert str(raised.value) == (
+        'MCP server "Tries": wants to be written to at another address, which is not followed'
+    )
+    assert (raised.value.retryable, raised.value.may_have_happened) == (False, False)
+    assert monotonic() - started < mcp.HANDSHAKE_SECONDS / 2
     assert elsewhere.asked == []
+
+
+def kept_open(body: bytes) -> ASGIApp:
+    """An application whose event stream begins so, and does not end."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await lifespan(receive, send)
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return None
+
+    return app
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_where_an_sse_server_is_written_to_is_found_wherever_its_parts_come(end: bytes) -> None:
+    told = ": event: endpoint|event: message|data: /one||id: 1|event:endpoint|data: /two||"
+    said = f"{told}event: endpoint|data: /three||: x".encode().replace(b"|", end)
+    for first in range(len(said)):
+        for second in range(first, len(said), 7):
+            event = EndpointEvent()
+            parts = [said[:first], said[first:second], said[second:]]
+            assert [one for one in map(event.feed, parts) if one is not None] == ["/two"]
+
+
+@pytest.mark.parametrize(
+    ("told", "is_away"),
+    [
+        ("/messages?session=1", False),
+        ("messages", False),
+        ("?a", False),
+        ("http://docs.example:8080/messages", False),
+        ("https://docs.example:8080/messages", True),
+        ("http://docs.example/messages", True),
+        ("http://docs.example:8080@other.example/", True),
+        ("http://me@docs.example:8080/", True),
+        ("http:http://other.example/", False),  # a path of its own, as urljoin reads it
+        ("//other.example/", True),
+        ("mailto:me@docs.example", True),
+        ("http://[", True),
+    ],
+)
+def test_an_address_of_another_server_leads_away(told: str, *, is_away: bool) -> None:
+    assert leads_away("http://docs.example:8080/sse", told) is is_away
 
 
 async def test_an_sse_server_that_knows_nothing_newer_is_asked_in_its_own_way() -> None:

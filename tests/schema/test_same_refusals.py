@@ -13,7 +13,17 @@ from pydantic import BaseModel
 from strawberry.utils.str_converters import to_camel_case
 
 from aether.errors import HTTP_STATUS, ErrorCode
-from resolvers import agents, deliveries, executions, mappings, memory, projects, tasks, tools
+from resolvers import (
+    agents,
+    deliveries,
+    executions,
+    mappings,
+    mcp_servers,
+    memory,
+    projects,
+    tasks,
+    tools,
+)
 from tests.doors.calls import PM_ANALYZE, PM_SARAH, count
 from tests.schema.both import Doors, both_doors, whole_schema
 
@@ -22,7 +32,7 @@ Model = type[BaseModel]
 
 @pytest.fixture
 async def doors(database: str) -> AsyncIterator[Doors]:
-    async with both_doors(WATCHDOG_ENABLED="true") as ours:
+    async with both_doors(WATCHDOG_ENABLED="true", ENCRYPTION_KEY="k" * 40) as ours:
         yield ours
 
 
@@ -61,6 +71,10 @@ BODIES: Final[dict[str, tuple[Model, dict[str, Any], str, str]]] = {
         memory.NewMemory, {"key": "k", "content": "c", "scope": "project"}, "memoryStore",
         "MemoryInput",
     ),
+    "/api/mcp-servers": (
+        mcp_servers.NewMcpServer, {"name": "Docs", "url": "https://docs.example"},
+        "mcpServerCreate", "McpServerInput",
+    ),
 }  # fmt: skip
 
 CHANGES: Final[dict[str, tuple[Model, str, str]]] = {
@@ -70,6 +84,9 @@ CHANGES: Final[dict[str, tuple[Model, str, str]]] = {
     ),
     "/api/projects/1": (projects.ProjectChanges, "projectUpdate", "ProjectChangesInput"),
     "/api/tools/1": (tools.ToolChanges, "toolDefinitionUpdate", "ToolDefinitionChangesInput"),
+    "/api/mcp-servers/1": (
+        mcp_servers.McpServerChanges, "mcpServerUpdate", "McpServerChangesInput"
+    ),
 }  # fmt: skip
 
 FILTERS: Final[dict[str, tuple[Model, str]]] = {
@@ -167,7 +184,7 @@ async def test_a_wrong_field_of_what_is_created_is_refused_alike(doors: Doors, p
 
 @pytest.mark.parametrize("path", CHANGES)
 async def test_a_wrong_change_is_refused_alike(doors: Doors, path: str) -> None:
-    for made in ("/api/agents", "/api/tasks", "/api/projects", "/api/tools"):
+    for made in ("/api/agents", "/api/tasks", "/api/projects", "/api/tools", "/api/mcp-servers"):
         await doors.post(made, BODIES[made][1])
     model, field, kind = CHANGES[path]
     kinds = shapes(whole_schema()._schema, kind)
@@ -230,6 +247,14 @@ BY_ID: Final = (
      "mutation ($id: ID!) { sourceEventMappingDelete(id: $id) }"),
     ("GET", "/api/webhook-mappings/{}", "query ($id: ID!) { webhookMapping(id: $id) { id } }"),
     ("DELETE", "/api/webhook-mappings/{}", "mutation ($id: ID!) { webhookMappingDelete(id: $id) }"),
+    ("GET", "/api/mcp-servers/{}", "query ($id: ID!) { mcpServer(id: $id) { id } }"),
+    ("PUT", "/api/mcp-servers/{}",
+     'mutation ($id: ID!) { mcpServerUpdate(id: $id, changes: {name: "N"}) { id } }'),
+    ("DELETE", "/api/mcp-servers/{}", "mutation ($id: ID!) { mcpServerDelete(id: $id) }"),
+    ("GET", "/api/approvals/{}", "query ($id: ID!) { approval(id: $id) { id } }"),
+    ("POST", "/api/approvals/{}/approve",
+     "mutation ($id: ID!) { approvalApprove(id: $id) { id } }"),
+    ("POST", "/api/approvals/{}/refuse", "mutation ($id: ID!) { approvalRefuse(id: $id) { id } }"),
     ("DELETE", "/api/integrations/{}", "mutation ($id: ID!) { integrationDelete(id: $id) }"),
 )  # fmt: skip
 

@@ -156,3 +156,7 @@ class CancelledRunError(AetherError):
     """The execution was cancelled while it ran."""
 
     code = ErrorCode.CONFLICT
+
+
+class SwitchedOffError(CancelledRunError):
+    """The execution's task or project was disabled before it began; the text says which."""

@@ -109,7 +109,7 @@ async def restart_execution(id: int) -> Restarted:
 
     Raises:
         NotFoundError: no execution has this id.
-        ConflictError: it is not failed.
+        ConflictError: it is not failed, or its task or project is disabled.
     """
     if not 0 < id <= LARGEST_LOG_ID:
         raise NotFoundError("task execution", id)

@@ -9,6 +9,7 @@ from pydantic.types import Strict
 from aether import audit
 from aether.db import transaction
 from aether.models import ToolDefinition, ToolExecution
+from aether.tools.lookups import effect_of
 from aether.tools.mcp_definitions import is_held
 from aether.tools.schemas import check_parameters
 from aether.vocabulary import ToolEffect, ToolExecutionStatus
@@ -91,29 +92,31 @@ class ToolExecutionFilter(Page):
 
 async def list_tools(wanted: ToolFilter) -> list[ToolDefinition]:
     """Tool definitions, oldest first."""
-    return await page(ToolDefinition.filter(**criteria(wanted)).order_by("id"), wanted)
+    found = await page(ToolDefinition.filter(**criteria(wanted)).order_by("id"), wanted)
+    return [_as_it_counts(one) for one in found]
 
 
 async def get_tool(id: int) -> ToolDefinition:
     """One tool definition, or NotFoundError."""
-    return await find(ToolDefinition, "tool", id)
+    return _as_it_counts(await find(ToolDefinition, "tool", id))
 
 
 async def create_tool(new: NewTool) -> ToolDefinition:
-    """Create a tool definition.
+    """Create a tool definition; of a built-in tool that writes the effect is ``writes``.
 
     Raises:
         ConflictError: its name is taken.
     """
     with unique(f"tool {new.name!r} already exists"):
         async with transaction():
-            tool = await ToolDefinition.create(**new.model_dump())
+            told = new.model_dump() | {"effect": effect_of(new.name, new.effect)}
+            tool = await ToolDefinition.create(**told)
             await _record("tool.created", tool.id, after=as_given(tool, NewTool))
     return tool
 
 
 async def update_tool(id: int, changes: ToolChanges) -> ToolDefinition:
-    """Change a tool definition.
+    """Change a tool definition; of a built-in tool that writes the effect is ``writes``.
 
     Raises:
         NotFoundError: there is no such tool.
@@ -122,7 +125,7 @@ async def update_tool(id: int, changes: ToolChanges) -> ToolDefinition:
     with unique(f"tool {changes.name!r} already exists"):
         async with transaction():
             tool = await lock(ToolDefinition, "tool", id)
-            changed = await change(tool, changes)
+            changed = await change(tool, _as_they_count(tool, changes))
             if changed:
                 await _record("tool.updated", id, name=tool.name, **changed)
     return tool
@@ -134,6 +137,24 @@ async def delete_tool(id: int) -> None:
         tool = await lock(ToolDefinition, "tool", id)
         await tool.delete()
         await _record("tool.deleted", id, before=as_given(tool, NewTool))
+
+
+def _as_it_counts(tool: ToolDefinition) -> ToolDefinition:
+    """The row with the effect that counts, which one from before may not hold."""
+    if tool.mcp_server_id is None:
+        tool.effect = effect_of(tool.name, tool.effect)
+    return tool
+
+
+def _as_they_count(tool: ToolDefinition, changes: ToolChanges) -> ToolChanges:
+    """The changes of a locked row, its effect among them where another one counts then."""
+    sent = changes.model_dump(exclude_unset=True)
+    effect = sent.get("effect", tool.effect)
+    if tool.mcp_server_id is None:
+        effect = effect_of(sent.get("name", tool.name), effect)
+    if effect == sent.get("effect", tool.effect):
+        return changes
+    return changes.model_copy(update={"effect": effect})
 
 
 @dataclass(frozen=True, kw_only=True)

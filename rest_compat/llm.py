@@ -48,6 +48,7 @@ CHAT: Final = Shape(
     tool_calls=(lambda one: shaped([CALLED], one.tool_calls), list[Called]),
     withheld=(lambda one: list(map(asdict, one.withheld)), list[WithheldTool]),
     unpriced_calls=int,
+    ending=str | None,
 )
 
 
@@ -99,6 +100,7 @@ _ANSWER: Final = {
     "tool_calls": [],
     "withheld": [],
     "unpriced_calls": 0,
+    "ending": None,
 }
 _STREAM: Final = {
     "schema": {

@@ -236,7 +236,8 @@ class Query:
 @strawberry.type
 class Mutation:
     @strawberry.mutation(
-        description="Begin the next run of a failed task execution; CONFLICT if it is not failed."
+        description="Begin the next run of a failed task execution; CONFLICT if it is not failed, "
+        "or its task or project is disabled."
     )
     async def task_execution_restart(self, id: ExecutionId) -> TaskExecution | None:
         restarted = await executions.restart_execution(row_id("task execution", id))

@@ -52,6 +52,11 @@ class LlmChat:
         description="With `useTools`: the tools that it was not offered; a call of one is refused."
     )
 
+    ending: str | None = strawberry.field(
+        description="Why the content is not whole or missing, such as the model's output limit; "
+        "null: the model ended by itself."
+    )
+
     @strawberry.field(description="The agent; null: none was named, or it was deleted since.")
     async def agent(self, info: Info) -> Agent | None:
         if self.agent_id is None:

@@ -62,7 +62,10 @@ class ToolDefinition:
     parameters: dict[str, Any] = strawberry.field(
         description="The JSON Schema of its arguments; empty: it takes none."
     )
-    effect: ToolEffect = strawberry.field(description="What it does to the world.")
+    effect: ToolEffect = strawberry.field(
+        description="What it does to the world; `WRITES` for every built-in tool that writes, "
+        "whatever was said."
+    )
     requires_approval: bool = strawberry.field(
         description="Whether a person has to approve each call of it first."
     )

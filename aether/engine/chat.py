@@ -38,6 +38,7 @@ from aether.vocabulary import LlmCallKind, MemoryScope
 log = logging.getLogger(__name__)
 
 RECALL_SECONDS: Final = 20.0
+NOT_OFFERED: Final = "the model called tools when none were offered"
 
 Message = dict[str, Any]
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class Answer:
     Args:
         tool_calls: what it called on the way, in order.
         withheld: tools that there are and that it may not call, where it was offered any.
+        ending: why the content is not whole or missing; None where the model ended by itself.
     """
 
     agent_id: str | None
@@ -97,6 +99,7 @@ class Answer:
     unpriced_calls: int = 0  # whose price is not known: not in the cost
     tool_calls: tuple[CalledTool, ...] = ()
     withheld: tuple[Withheld, ...] = ()
+    ending: str | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -244,6 +247,8 @@ class _Chat:
             self.messages.append(reply.message)
             for start in range(0, len(reply.tool_calls), MOST_AT_ONCE):
                 await self._look(reply.tool_calls[start : start + MOST_AT_ONCE], reply.usage)
+            if reply.left_out:
+                self.messages.append(prompts.left_out_message(reply.left_out))
         return self._answer(await self._ask(with_tools=False))
 
     async def _ask(self, *, with_tools: bool) -> chat.Reply:
@@ -315,6 +320,7 @@ class _Chat:
             unpriced_calls=sum(one.cost_usd is None for one in spent),
             tool_calls=tuple(self.called),
             withheld=tuple(self.tools.withheld.values()),
+            ending=reply.ending or (NOT_OFFERED if reply.tool_calls else None),
         )
 
 

@@ -8,9 +8,9 @@ import json
 import logging
 
 from aether.db import row, rows, transaction
-from aether.engine import bounds
+from aether.engine import bounds, switched_off
 from aether.engine.runtime import Runtime
-from aether.errors import CancelledRunError, NotConfiguredError, UpstreamError
+from aether.errors import NotConfiguredError, SwitchedOffError, UpstreamError
 from aether.events import SourceEvent
 from aether.leases import Lease, fence
 from aether.sources.base import CompletingSource, DescribingSource, Source
@@ -28,7 +28,7 @@ async def completed(
     Raises:
         UpstreamError: the platform failed or does not show the item; retryable where there are
             no credentials, since another delivery may still name it.
-        CancelledRunError: the item belongs to a project that is disabled.
+        SwitchedOffError: the item belongs to a project that is disabled.
     """
     if not isinstance(source, CompletingSource):
         return event
@@ -51,7 +51,7 @@ async def completed(
     await store(lease, delivery_id, whole, project_id=int(project["id"]) if project else None)
     if project is not None and not project["enabled"]:
         log.info("delivery %s: its project is disabled", delivery_id)
-        raise CancelledRunError("its project is disabled")
+        raise SwitchedOffError(switched_off.OFF_PROJECT)
     return whole
 
 

@@ -17,7 +17,7 @@ from aether.checkpoints import reached
 from aether.db import UNAVAILABLE, rows, transaction
 from aether.effects import ANSWER, Effects
 from aether.engine import conversation as conversations
-from aether.engine import limits, opening, rounds, settle, summary, turns
+from aether.engine import limits, opening, rounds, settle, summary, switched_off, turns
 from aether.engine.assign import assign, resume
 from aether.engine.complete import completed
 from aether.engine.known_secrets import learn_stored
@@ -28,6 +28,7 @@ from aether.errors import (
     CancelledRunError,
     LeaseLostError,
     NotFoundError,
+    SwitchedOffError,
     UnavailableError,
     UpstreamError,
 )
@@ -60,12 +61,13 @@ async def execute(runtime: Runtime, execution_id: int) -> None:
                 await settle.fail_crashed(lease)
                 return
             await _attempt(runtime, lease)
-    except LetGoError as why:
-        log.info("execution %s %s", execution_id, why)
+    except LetGoError as told:
+        log.info("execution %s %s", execution_id, told)
     except LeaseLostError:
         log.info("execution %s is somebody else's now", execution_id)
-    except CancelledRunError:
-        await _settled(settle.cancel(lease), outside)
+    except CancelledRunError as error:
+        why = str(error) if isinstance(error, SwitchedOffError) else None
+        await _settled(settle.cancel(lease, why=why), outside)
     except asyncio.CancelledError:
         await _settled(give_back(lease), outside)
         raise
@@ -176,11 +178,14 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     source = get_source(execution.source)
     if delivery is None or source is None:
         raise NotFoundError("delivery", execution.delivery_id)
+    has_begun = await conversations.has_begun(lease)
+    if not has_begun:
+        await switched_off.check(lease.execution_id)
     told = event_from_summary(delivery.event, delivery.payload)
     event = await completed(runtime, lease, source, told, delivery_id=delivery.id)
     if event is not told:
         execution = await TaskExecution.get(id=lease.execution_id)  # its project is known now
-    if await conversations.has_begun(lease):
+    if has_begun:
         assignment = await resume(lease, execution.agent_id)
     else:
         given = await turns.chosen(execution)

@@ -9,7 +9,7 @@ from aether.events import SourceEvent
 from aether.models import Agent, TaskDefinition, ToolDefinition
 from aether.tools import TOOLS, mcp_servers
 from aether.tools.base import Tool
-from aether.tools.lookups import LOOKUPS, Lookup
+from aether.tools.lookups import LOOKUPS, Lookup, effect_of
 from aether.tools.mcp_parameters import offered_parameters
 from aether.vocabulary import ToolEffect
 
@@ -133,8 +133,7 @@ async def _built_in() -> list[tuple[Offer, str | None]]:
                 parameters=one.parameters,
                 call=TOOLS[one.name],
                 look=LOOKUPS.get(one.name),
-                # the code knows what writes; a row can be edited, and one made by hand says reads
-                effect=one.effect if one.name in LOOKUPS else ToolEffect.WRITES,
+                effect=effect_of(one.name, one.effect),
                 requires_approval=one.requires_approval,
             ),
             None if one.enabled else "it is switched off",

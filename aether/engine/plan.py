@@ -12,6 +12,7 @@ from aether.engine.configuration import Configuration
 from aether.engine.own_doing import why_ours
 from aether.engine.route import Routing, Verdicts, programs_for, route, rules_for
 from aether.engine.runtime import Runtime
+from aether.engine.switched_off import OFF_PROJECT
 from aether.engine.told import why_told
 from aether.events import SourceEvent
 
@@ -61,7 +62,7 @@ async def make_plan(
     if why is None and replay_of is None:
         why = await why_told(event)
     if why is None and project is not None and not project.enabled:
-        why = "its project is disabled"
+        why = OFF_PROJECT
     plan = Plan(
         event=_with_stored_keys(event),
         slug=slug,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aether import audit
 from aether.db import row, transaction
-from aether.engine import approvals
+from aether.engine import approvals, switched_off
 from aether.engine.runtime import Runtime
 from aether.errors import ConflictError, NotFoundError
 from aether.queue import Job
@@ -26,7 +26,7 @@ async def restart(runtime: Runtime, execution_id: int) -> Restarted:
 
     Raises:
         NotFoundError: no execution has this id.
-        ConflictError: it is not failed.
+        ConflictError: it is not failed, or its task or project is disabled.
     """
     async with transaction():
         queued = await row(
@@ -42,6 +42,10 @@ async def restart(runtime: Runtime, execution_id: int) -> Restarted:
                 raise NotFoundError("task execution", execution_id)
             raise ConflictError(
                 f"task execution {execution_id} is {found['status']}, only a failed one restarts"
+            )
+        if (why := await switched_off.why_off(execution_id)) is not None:
+            raise ConflictError(
+                f"task execution {execution_id} does not restart: {why}; it stays failed"
             )
         await audit.record(
             "task.restarted",

@@ -69,18 +69,25 @@ async def fail_crashed(lease: Lease) -> None:
         await cancel(lease)
 
 
-async def cancel(lease: Lease) -> None:
-    """Mark it cancelled."""
+async def cancel(lease: Lease, *, why: str | None = None) -> None:
+    """Mark it cancelled; ``why``, where nobody has asked for it."""
     async with transaction():
         ended = await row(
-            """UPDATE task_execution SET status = $3, lease_until = NULL, finished_at = now()
+            """UPDATE task_execution SET status = $3, lease_until = NULL, finished_at = now(),
+                 error = coalesce($4, error),
+                 error_code = CASE WHEN $4 IS NULL THEN error_code END
                WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING agent_id""",
-            lease.execution_id, lease.token, ExecutionStatus.CANCELLED,
+            lease.execution_id, lease.token, ExecutionStatus.CANCELLED, why,
         )  # fmt: skip
         if ended is not None:
             await audit.record(
-                "task.cancelled", agent_id=ended["agent_id"], execution_id=lease.execution_id
+                "task.cancelled",
+                agent_id=ended["agent_id"],
+                execution_id=lease.execution_id,
+                detail={"why": why} if why else None,
             )
+    if ended is not None and why:
+        log.info("execution %s is cancelled: %s", lease.execution_id, why)
 
 
 async def _retry(lease: Lease, tries: int, text: str, error: AetherError) -> bool:

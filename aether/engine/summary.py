@@ -98,16 +98,21 @@ async def _summarize(runtime: Runtime, execution: TaskExecution, task: TaskDefin
     models = asking.models(
         settings, agent.model if agent else None, agent.fallback_models if agent else ()
     )
+
+    async def check() -> list[str | None]:
+        return await limits.check(
+            settings, models, task=None, agent=agent, project=project, lease=None
+        )
+
     reply = await asking.ask(
         settings,
-        models=await limits.check(
-            settings, models, task=None, agent=agent, project=project, lease=None
-        ),
+        models=await check(),
         messages=prompts.summary_messages(
             await _said(execution), execution.answer or "", nonce=secrets.token_hex(8)
         ),
         tools=None,
         timeout=settings.llm_timeout_seconds,
+        before_next=check,
     )
     await _count(execution, reply.usage)
     if reply.text is None or is_blank(reply.text):

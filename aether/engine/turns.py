@@ -6,7 +6,7 @@ So nobody is told anew, each time that it asks, that it runs and waits again.
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
-from aether.engine import conversation, limits
+from aether.engine import conversation, limits, switched_off
 from aether.engine.assign import Assignment, assign, resume
 from aether.errors import AetherError
 from aether.leases import Lease, claim
@@ -56,7 +56,7 @@ async def _in_turn(settings: Settings, execution_id: int) -> Lease | None:
 
     Raises:
         _StillWaitsError: it has to wait; the text is the reason.
-        AetherError: there is no agent for it.
+        AetherError: there is no agent for it, or it may not begin.
     """
     async with transaction():
         lease = await _claim(settings, execution_id)
@@ -69,6 +69,7 @@ async def _in_turn(settings: Settings, execution_id: int) -> Lease | None:
         if await conversation.has_begun(lease):
             assignment = await resume(lease, execution.agent_id)
         else:
+            await switched_off.check(execution_id)
             assignment = await assign(task, execution_id=execution_id)
         agent = assignment.agent
         project = await Project.get_or_none(id=execution.project_id or 0)

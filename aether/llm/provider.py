@@ -18,6 +18,7 @@ from aether.clock import now
 from aether.config import Settings
 from aether.errors import AetherError, NotConfiguredError, UpstreamError
 from aether.http_answers import retry_after
+from aether.llm import plain
 from aether.redact import redact
 from aether.rendering import clean
 
@@ -86,6 +87,8 @@ def litellm() -> Any:
     library: Any = module
     library.suppress_debug_info = True
     library.DEFAULT_MAX_RETRIES = 0  # its embeddings take a max_retries of 0 for none given
+    # its place for mending the whole reply of a server behind custom_openai, before it is read
+    library.OpenAILikeChatConfig.transform_parsed_response_dict = staticmethod(plain.reply)
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router", "openai", "httpx"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they print addresses and bodies
     # said of LiteLLM's own types, the second on Python 3.13 only

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from aether.errors import UpstreamError
+from aether.llm import plain
 from aether.llm.pieces import Calls, Hearing
 from aether.llm.prices import TOLD
 from aether.llm.provider import Target, failures
@@ -139,6 +140,8 @@ async def _streamed(
         kind = str(getattr(response, "headers", {}).get("content-type", ""))
         if response is not None and kind.partition(";")[0].strip().lower() == "application/json":
             return _unstreamed(library, await response.aread(), response.headers, hearing)
+        if response is not None:
+            stream.completion_stream = plain.Chunks(stream.completion_stream)
         chunks, calls = await _read(library, stream, hearing)
         if _is_cut(stream, response):
             raise UpstreamError("the model's stream ended before its end")
@@ -241,7 +244,7 @@ def _unstreamed(library: Any, body: bytes, headers: Mapping[str, str], hearing: 
     told = json.loads(body)
     if not isinstance(told, dict) or not isinstance(told.get("choices"), list):
         raise UpstreamError("the model answered without a choice")
-    answer = library.ModelResponse(**told)
+    answer = library.ModelResponse(**plain.reply(told))
     if not told["choices"]:
         answer.choices = []
         return answer

@@ -17,8 +17,9 @@ from aether.memory.search import Visibility
 from aether.models import Project
 from aether.platform_auth import from_environment, site_of
 from aether.sources.base import KeyedSource, Outbound, Source
-from aether.tools import comments, items, memory
+from aether.tools import TOOLS, comments, items, memory
 from aether.tools.base import RefusedError
+from aether.vocabulary import ToolEffect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,14 @@ LOOKUPS: Final[Mapping[str, Lookup]] = {
 """The built-in ones, by the names that they have as tools."""
 OF_PROJECT: Final = frozenset({"get_issue", "list_comments"})
 """Those that read an item of a project, and need one."""
+
+
+def effect_of(name: str, told: ToolEffect) -> ToolEffect:
+    """What counts of the effect that a tool of ours is told to have: the code knows what writes.
+
+    One that reads may be told to write, which holds it back; one that writes never only reads.
+    """
+    return ToolEffect.WRITES if name in TOOLS and name not in LOOKUPS else told
 
 
 def naming_its_item(parameters: Mapping[str, Any], project: Project) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def test_a_chat_is_answered_and_the_web_process_stays_small(
         "tool_calls": [],
         "withheld": [],
         "unpriced_calls": 1,
+        "ending": None,
     }
     assert told.endswith(f"event: done\ndata: {plain.text}\n\n")
     assert calls_made(process) == 2

@@ -95,6 +95,7 @@ async def test_the_references_example_is_answered_in_the_agents_voice(
         "tool_calls": [],
         "withheld": [],
         "unpriced_calls": 0,
+        "ending": None,
     }
     prompt = (
         "We build an API.\n\nYou are Leo.\n\n## Who you are\n\nYou care.\n\n"
@@ -130,6 +131,30 @@ async def test_both_doors_give_the_same_answer(doors: Doors, model: ScriptedMode
         "agent": {"name": "Leo"},
     }
     assert model.requests[0] == model.requests[1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "ending"),
+    [
+        ("stop", None),
+        ("length", "the model's output limit was reached"),
+        ("content_filter", "the provider's content filter ended it"),
+    ],
+)
+async def test_an_answer_that_is_not_whole_says_why_at_both_doors_and_in_a_stream(
+    doors: Doors, model: ScriptedModel, reason: str, ending: str | None
+) -> None:
+    model.say(Reply.text("It is the").finishing(reason))
+    asked = {"messages": [{"role": "USER", "content": QUESTION}]}
+    query = "mutation ($input: LlmChatInput!) { llmChat(input: $input) { content ending } }"
+
+    rest = await doors.post("/api/llm/chat", said(), 200)
+    graphql = (await doors.ask(query, input=asked))["llmChat"]
+    *_, (last, streamed) = await events_of(doors, said())
+
+    assert (rest["message"]["content"], rest["ending"]) == ("It is the", ending)
+    assert graphql == {"content": "It is the", "ending": ending}
+    assert (last, streamed) == ("done", rest)
 
 
 async def test_without_an_agent_the_messages_go_as_they_are(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aether.db import rows
 from tests.doors.calls import Door, actions, column, count, counts, details, insert, without
 
 LOOK_UP = {
@@ -21,6 +22,7 @@ LOOK_UP = {
     "requires_approval": True,
     "enabled": False,
 }
+STORED = "SELECT effect FROM tool_definition ORDER BY id"
 BUILT_IN = {
     "mcp_server_id": None,
     "mcp_tool_name": None,
@@ -68,6 +70,44 @@ async def test_only_the_name_of_a_tool_is_required(door: Door) -> None:
         "enabled": True,
         **BUILT_IN,
     }
+
+
+async def test_a_built_in_tool_that_writes_is_stored_and_shown_as_such_whatever_is_said(
+    door: Door,
+) -> None:
+    unsaid = await door.post("/api/tools", {"name": "close_issue"})
+    denied = await door.post("/api/tools", {"name": "add_labels", "effect": "reads"})
+    other = await door.post("/api/tools", {"name": "noop"})
+    path = f"/api/tools/{unsaid['id']}"
+
+    changed = await door.put(path, {"effect": "reads", "description": "Close it."})
+    renamed = await door.put(f"/api/tools/{other['id']}", {"name": "remember"})
+
+    assert [one["effect"] for one in (unsaid, denied, changed, renamed)] == ["writes"] * 4
+    assert column(await rows(STORED), "effect") == ["writes"] * 3
+    assert (await details("tool.created"))[0]["after"]["effect"] == "writes"
+    assert [one["changed"] for one in await details("tool.updated")] == [
+        ["description"], ["effect", "name"],
+    ]  # fmt: skip
+
+
+async def test_a_built_in_tool_that_reads_may_be_held_to_write(door: Door) -> None:
+    created = await door.post("/api/tools", {"name": "get_issue"})
+
+    held = await door.put(f"/api/tools/{created['id']}", {"effect": "writes"})
+
+    assert (created["effect"], held["effect"]) == ("reads", "writes")
+
+
+async def test_a_row_from_before_is_shown_as_it_counts(door: Door) -> None:
+    created = await door.post("/api/tools", {"name": "close_issue"})
+    await rows("UPDATE tool_definition SET effect = 'reads'")
+    path = f"/api/tools/{created['id']}"
+
+    assert (await door.get(path))["effect"] == "writes"
+    assert [one["effect"] for one in await door.get("/api/tools")] == ["writes"]
+    assert (await door.put(path, {"enabled": False}))["effect"] == "writes"
+    assert column(await rows(STORED), "effect") == ["writes"]
 
 
 def deep(levels: int) -> dict[str, Any]:

@@ -146,6 +146,35 @@ async def test_what_writes_is_withheld_and_a_call_of_it_sends_nothing(
     assert answer.content == "I may not."
 
 
+async def test_of_too_many_calls_the_model_is_told_which_were_not_done(world: World) -> None:
+    many = Reply.calls(*(CALL("recall", {"query": "x"}, f"c{n}") for n in range(131)))
+
+    answer = await ask(world, many, Reply.text("Enough."))
+
+    assert (answer.content, answer.ending, len(answer.tool_calls)) == ("Enough.", None, 128)
+    sent = world.model.requests[1]["messages"]
+    assert [one["role"] for one in sent[-129:-1]] == ["tool"] * 128
+    assert sent[-1] == {
+        "role": "user",
+        "content": "Your last reply held too many calls: the last 3 were not run. Make them "
+        "again if they are still wanted, fewer at once.",
+    }
+    assert world.model.problems == []
+
+
+@pytest.mark.parametrize("content", [None, "Let me look once more."])
+async def test_calls_after_the_last_round_are_not_done_and_the_answer_says_so(
+    world: World, content: str | None
+) -> None:
+    more = [Reply.calls(CALL("recall", {"query": n}, n), content=content) for n in "abcdef"]
+
+    answer = await ask(world, *more)
+
+    assert (answer.content, len(answer.tool_calls)) == (content or "", 5)
+    assert answer.ending == "the model called tools when none were offered"
+    assert await ToolExecution.all().count() == 5
+
+
 async def test_what_a_person_has_to_approve_is_withheld(world: World, box: Toolbox) -> None:
     await registered(box)
     await ToolDefinition.filter(name__in=[SEARCH, "recall"]).update(requires_approval=True)

@@ -255,3 +255,28 @@ async def test_a_result_of_megabytes_of_odd_signs_is_shortened_and_cleaned(world
     assert "characters left out" in told
     assert "\x00" not in told
     assert "\\u0000" not in told
+
+
+async def test_arguments_that_are_no_object_are_answered_and_their_reply_is_counted(
+    world: World,
+) -> None:
+    wanted: list[tuple[str, Any]] = [("close_issue", [1]), ("get_issue", {})]
+    calls = [
+        {"id": f"c{n}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for n, (name, arguments) in enumerate(wanted)
+    ]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    told = {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice]}
+
+    done = await world.run(
+        Reply.raw(told | {"usage": usage}), Reply.text("Then not.").using(100, 10)
+    )
+
+    assert (done.status, done.llm_calls, done.tries) == ("succeeded", 2, 0)
+    assert (done.prompt_tokens, done.completion_tokens) == (111, 17)
+    closed, read = await ToolExecution.all().order_by("id")
+    assert (closed.status, read.status) == ("failed", "succeeded")
+    assert results(world)[0] == ("Error: arguments: must be a JSON object. The tool was not run.")
+    assert world.github.issue(base.REPO, 7).state == "open"

@@ -1,6 +1,7 @@
 """A summary of each run, kept as a memory of its project where the task wants one."""
 
 import asyncio
+import threading
 from typing import Any
 
 from aether.db import rows
@@ -11,7 +12,8 @@ from aether.engine.sweep import sweep
 from aether.models import AuditEntry, Memory, TaskDefinition, TaskExecution, UsageDay
 from aether.queue import Job
 from tests.engine import test_execute as base
-from tests.engine.test_limits import project, sarah
+from tests.engine.test_limits import project, sarah, told
+from tests.llm.conftest import until
 
 World = base.World
 make = base.make
@@ -92,6 +94,27 @@ async def test_a_summary_that_fails_costs_no_answer_and_is_tried_three_times(
     assert world.comments() == ["It is the parser."]
     assert len(world.model.calls) == 4
     assert await Memory.all().count() == 0
+
+
+async def test_no_other_model_is_asked_once_a_limit_is_reached_meanwhile(world: World) -> None:
+    world.model.models.append("another")
+    await sarah(max_tokens_per_day=100, fallback_models=["another"])
+    await project()
+    go_on = threading.Event()
+    failing = Reply.error(500).after(go_on)
+    done = await ran(world, Reply.text("Fine.").using(10, 0), failing, Reply.text("Summary."))
+
+    async def spend() -> None:
+        await until(lambda: len(world.model.requests) == 2)
+        await rows("UPDATE usage_day SET prompt_tokens = 100")
+        go_on.set()
+
+    await asyncio.gather(summary.summarize(world.runtime, done.id), spend())
+
+    assert [one["model"] for one in world.model.requests] == ["scripted", "scripted"]
+    assert await told() == [("limit.reached", "max_tokens_per_day")]
+    assert await Memory.all().count() == 0
+    assert (await TaskExecution.get(id=done.id)).summary_tries == 1
 
 
 async def test_a_lost_hint_is_sent_again(world: World) -> None:

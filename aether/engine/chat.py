@@ -188,9 +188,12 @@ async def converse(settings: Settings, asked: Asked, ears: Ears) -> Answer:
     except TimeoutError as error:
         if not bound.expired():
             raise
-        raise UpstreamError(
-            f"the chat took longer than {limit:g} seconds (RUN_TIMEOUT_SECONDS)"
-        ) from error
+        why = f"the chat took longer than {limit:g} seconds (RUN_TIMEOUT_SECONDS)"
+        log.warning("a chat failed: %s", why)
+        raise UpstreamError(why) from error
+    except UpstreamError as error:
+        log.warning("a chat failed: %s", error)
+        raise
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,7 @@
 """Tests of the look-ups by many keys: one value for each key, in the keys' order."""
 
+import pytest
+
 from resolvers.agents import capabilities_of
 from resolvers.deliveries import deliveries_of
 from resolvers.executions import executions_of_deliveries
@@ -27,7 +29,8 @@ async def test_executions_come_for_each_delivery_in_order(database: str) -> None
     assert [[one.id for one in each] for each in told] == [[other], [], [first, second], [first]]
 
 
-async def test_deliveries_come_in_order_and_without_their_payloads(database: str) -> None:
+@pytest.mark.usefixtures("at_work")
+async def test_deliveries_come_in_order_and_without_their_payloads() -> None:
     made = [
         await insert(
             "delivery", source="github", slug="github", delivery_key=key, change_key=key,

@@ -2,22 +2,16 @@
 """Tests that each list that grows, with each choice of its filters, is read by an index."""
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
 
-from aether.config import Settings
-from aether.credentials import Credentials
 from aether.db import rows
-from aether.engine.filters import FilterPool
-from aether.engine.runtime import Runtime, install
-from aether.http import HttpClients
 from resolvers import audit, deliveries, executions, memory, tools, watchdog
 from resolvers.fields import Page
 from resolvers.windows import Window
-from tests.fakes import RecordingQueue
 from tests.filling import fill_table
 from tests.plans import kept, looked_at, read_whole
 
@@ -101,23 +95,6 @@ LISTS: Final[dict[str, tuple[type[Page], Listed, Sliced, dict[str, Any]]]] = {
     ),
 }  # fmt: skip
 """By table, and which list of it: the filter, the list, the connection, a value of each filter."""
-
-
-@pytest.fixture
-async def at_work(database: str) -> AsyncIterator[None]:
-    """A runtime whose watchdog is on."""
-    settings = Settings.from_environment({"WATCHDOG_ENABLED": "true"})
-    async with HttpClients() as clients:
-        filters = FilterPool(children=1)
-        install(
-            Runtime(
-                settings=settings, queue=RecordingQueue(), filters=filters,
-                credentials=Credentials(settings, clients),
-            )
-        )  # fmt: skip
-        yield
-        install(None)
-        await filters.close()
 
 
 @pytest.mark.parametrize("table", LISTS)

@@ -38,10 +38,10 @@ test: setup-dev ## the test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup-dev ## tests that kill processes and wait for whole services
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 test-counterparts: setup-dev ## the end-to-end test against programs that others wrote
-	@$(BIN)/python -m pytest -m counterparts
+	@$(BIN)/python -m pytest -m counterparts -n 2 --dist loadfile
 
 check: setup-dev format lint contracts types test ## format, lint, import contracts, types, tests
 

@@ -37,7 +37,7 @@ REFUSED_ALL_THE_SAME: Final = re.compile(
     r"|does not exist|: not set|must be a JSON Schema with|must be a whole number"
     r"|must be given again|is a mask|has no meaning for|required with|its host must be"
     r"|must not hold a |is an inner address|must be an http:// or"
-    r"|give either body or body_base64|must be the name of a header"
+    r"|give either body or body_base64|must be the name of a header|must be base64"
 )
 """What a JSON Schema cannot say, or cannot say as JavaScript's and Python's \\s both read it."""
 
@@ -70,7 +70,8 @@ def _try(operation: Any, told: Counter[int]) -> None:
         def valid(data: st.DataObject, case: Any) -> None:
             for name in case.path_parameters:
                 case.path_parameters[name] = data.draw(ids)
-            answer = case.call_and_validate(session=session, checks=CHECKS, timeout=LONGEST)
+            answer = case.call(session=session, timeout=LONGEST)
+            case.validate_response(answer, checks=_checks(operation, answer))
             told[answer.status_code] += 1
             if answer.status_code == 400:
                 assert REFUSED_ALL_THE_SAME.search(answer.text), (answer.text, case.body)
@@ -81,7 +82,7 @@ def _try(operation: Any, told: Counter[int]) -> None:
             answer = case.call(session=session, timeout=LONGEST)
             # 413 is no refusal to schemathesis, which also makes texts beyond their maxLength.
             more = [] if answer.status_code == 413 else [checks.negative_data_rejection]
-            case.validate_response(answer, checks=[*CHECKS, *more])
+            case.validate_response(answer, checks=[*_checks(operation, answer), *more])
             told[answer.status_code] += 1
             if answer.status_code >= 400:
                 assert list(json.loads(answer.content)) == ["error"]
@@ -89,3 +90,17 @@ def _try(operation: Any, told: Counter[int]) -> None:
         valid()
         if operation.body or operation.query:  # else nothing of it can be invalid
             invalid()
+
+
+def _checks(operation: Any, answer: Any) -> list[Any]:
+    """What an answer must keep to, but for two things that a chat may do.
+
+    It may name a model that its server does not know: then that server's error is told. And the
+    document's schema of a stream is that of its whole text, not of each event.
+    """
+    passed_over: set[Any] = set()
+    if (operation.label, answer.status_code) == ("POST /api/llm/chat", 502):
+        passed_over.add(not_a_server_error)
+    if "text/event-stream" in str(answer.headers.get("content-type")):
+        passed_over.add(checks.response_schema_conformance)
+    return [one for one in CHECKS if one not in passed_over]

@@ -114,6 +114,7 @@ def test_up_starts_on_nothing_survives_a_kill_and_leaves_nothing_behind(up: Up) 
     first.wait(timeout=5)
     again = up.start()
     wait_for(lambda: not alive(family), seconds=20, what="the killed one's processes to be gone")
+    wait_for(up.is_well, seconds=60, what="the new one")  # the old one may have answered before
     assert len(httpx.get(f"{up.url}/api/agents", timeout=5).json()) == 5
 
     family = up.family()

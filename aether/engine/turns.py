@@ -3,6 +3,8 @@
 So nobody is told anew, each time that it asks, that it runs and waits again.
 """
 
+from contextlib import suppress
+
 from aether.config import Settings
 from aether.db import row, rows, transaction
 from aether.effects import call_timeout
@@ -26,12 +28,11 @@ async def claimed(settings: Settings, execution_id: int) -> Lease | None:
     )  # fmt: skip
     if waits is not None:
         try:
-            return await _in_turn(settings, execution_id)
+            with suppress(AetherError):  # met again, and told, by the run that is begun then
+                return await _in_turn(settings, execution_id)
         except _StillWaitsError as why:
             await limits.wait_on(execution_id, str(why))
             return None
-        except AetherError:
-            pass  # whoever begins it is told, and says so
     return await _claim(settings, execution_id)
 
 

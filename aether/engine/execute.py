@@ -188,8 +188,7 @@ async def _prepare(runtime: Runtime, lease: Lease) -> Run:
     if has_begun:
         assignment = await resume(lease, execution.agent_id)
     else:
-        given = await turns.chosen(execution)
-        given = given or await assign(task, execution_id=lease.execution_id)
+        given = await turns.chosen(execution) or await assign(task, execution_id=lease.execution_id)
         assignment = opening.explained(given, task, event)
     agent_id = assignment.agent.id if assignment.agent else None
     effects = None
